@@ -1,1 +1,18 @@
-//! Placeholder.
+//! One object-store handle for everything that Lockstep reads and writes: data sets, checkpoints, run logs.
+//!
+//! `uri` turns a user's URI into a location, [`Store`] reads and writes below it, [`Error`] says what was
+//! being done to which object and whether trying again can help. Neighbours: `lockstep-records` reads shards
+//! through a [`Store`], the trainer writes checkpoints through one.
+//!
+//! Built today: `file://` and plain absolute paths. `hdfs://` and `s3://` are refused by name.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod error;
+mod store;
+mod uri;
+
+pub use error::Error;
+pub use store::{Created, Entry, Store};
+
+/// What every fallible function of this crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,255 @@
+//! Reading and writing objects below one location.
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, local::LocalFileSystem, path::Path};
+use sha2::{Digest, Sha256};
+use snafu::{OptionExt, ResultExt};
+
+use crate::{
+    Result,
+    error::{
+        AddressSnafu, ConflictSnafu, DeleteSnafu, ListSnafu, OpenFolderSnafu, OpenStoreSnafu, ReadSnafu,
+        WriteSnafu,
+    },
+    uri::local_path,
+};
+
+/// A folder of objects, wherever it lives. Cheap to clone; all clones share one connection.
+///
+/// Paths given to its methods are relative to that folder, with `/` between segments.
+#[derive(Clone, Debug)]
+pub struct Store {
+    objects: Arc<dyn ObjectStore>,
+    prefix: Path,
+    uri: Arc<str>,
+}
+
+/// One object in a listing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// Path relative to the store.
+    pub path: String,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// How [`Store::create`] found the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// It was not there: we wrote it.
+    New,
+    /// It was there with the same bytes: somebody did the same work before us.
+    Identical,
+}
+
+impl Store {
+    /// Opens `file:///path` or an absolute path. The folder need not exist: writing creates it.
+    ///
+    /// # Errors
+    /// A scheme that is not built, or a path that is not absolute.
+    pub fn open(uri: &str) -> Result<Self> {
+        let path = local_path(uri)?;
+        let path = path.to_str().context(OpenStoreSnafu { uri, reason: "the path is not valid UTF-8" })?;
+        let objects = LocalFileSystem::new().with_fsync(true);
+        let prefix = Path::from_absolute_path(path)
+            .map_err(object_store::Error::from)
+            .context(OpenFolderSnafu { uri })?;
+        Ok(Self { objects: Arc::new(objects), prefix, uri: format!("file://{path}").into() })
+    }
+
+    /// The location, as `scheme://…` without a trailing slash.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// The store one or more folders further down.
+    pub fn folder(&self, path: &str) -> Result<Self> {
+        let prefix = self.locate(path)?;
+        Ok(Self { objects: Arc::clone(&self.objects), prefix, uri: format!("{}/{path}", self.uri).into() })
+    }
+
+    /// The whole object.
+    pub async fn get(&self, path: &str) -> Result<Bytes> {
+        let location = self.locate(path)?;
+        let read = async { self.objects.get(&location).await?.bytes().await };
+        read.await.context(ReadSnafu { uri: &*self.uri, path })
+    }
+
+    /// The bytes of `range`; an error if the object ends before it does.
+    pub async fn get_range(&self, path: &str, range: Range<u64>) -> Result<Bytes> {
+        let location = self.locate(path)?;
+        let context = ReadSnafu { uri: &*self.uri, path };
+        let wanted = range.end.saturating_sub(range.start);
+        let bytes = self.objects.get_range(&location, range.clone()).await.context(context)?;
+        if bytes.len() as u64 != wanted {
+            let reason =
+                format!("it ends at byte {}, before {}", range.start + bytes.len() as u64, range.end);
+            return Err(object_store::Error::Generic { store: "range", source: reason.into() })
+                .context(context);
+        }
+        Ok(bytes)
+    }
+
+    /// Size of the object in bytes.
+    pub async fn size(&self, path: &str) -> Result<u64> {
+        let location = self.locate(path)?;
+        let meta = self.objects.head(&location).await.context(ReadSnafu { uri: &*self.uri, path })?;
+        Ok(meta.size)
+    }
+
+    /// Every object below `prefix` (`""` for all), sorted by path. Unfinished writes do not show.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+        let location = self.locate(prefix)?;
+        let found: Vec<_> = self
+            .objects
+            .list(Some(&location))
+            .try_collect()
+            .await
+            .context(ListSnafu { uri: &*self.uri, path: prefix })?;
+        let mut entries: Vec<Entry> = found
+            .into_iter()
+            .filter_map(|meta| {
+                let parts: Vec<_> =
+                    meta.location.prefix_match(&self.prefix)?.map(|part| part.as_ref().to_owned()).collect();
+                Some(Entry { path: parts.join("/"), size: meta.size })
+            })
+            .collect();
+        entries.sort();
+        Ok(entries)
+    }
+
+    /// Creates the object unless it exists; one that exists with the same bytes is as good.
+    ///
+    /// # Errors
+    /// [`crate::Error::Conflict`] when it exists with other bytes.
+    pub async fn create(&self, path: &str, bytes: Bytes) -> Result<Created> {
+        let location = self.locate(path)?;
+        match self.objects.put_opts(&location, bytes.clone().into(), PutMode::Create.into()).await {
+            Ok(_) => Ok(Created::New),
+            Err(object_store::Error::AlreadyExists { .. }) => {
+                let (found, wanted) = (digest(&self.get(path).await?), digest(&bytes));
+                if found == wanted {
+                    return Ok(Created::Identical);
+                }
+                ConflictSnafu { uri: &*self.uri, path, found, wanted }.fail()
+            }
+            Err(error) => Err(error).context(WriteSnafu { uri: &*self.uri, path }),
+        }
+    }
+
+    /// Writes the object in one atomic step, replacing what was there.
+    pub async fn put(&self, path: &str, bytes: Bytes) -> Result<()> {
+        let location = self.locate(path)?;
+        self.objects.put(&location, bytes.into()).await.context(WriteSnafu { uri: &*self.uri, path })?;
+        Ok(())
+    }
+
+    /// Deletes the object; one that is not there is fine.
+    pub async fn delete(&self, path: &str) -> Result<()> {
+        let location = self.locate(path)?;
+        match self.objects.delete(&location).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error).context(DeleteSnafu { uri: &*self.uri, path }),
+        }
+    }
+
+    fn locate(&self, path: &str) -> Result<Path> {
+        let plain = path.is_empty()
+            || path.split('/').all(|part| {
+                !part.is_empty() && part != "." && part != ".." && !part.contains(|c: char| c.is_control())
+            });
+        let below = if plain { Path::parse(path).ok() } else { None };
+        let below = below.context(AddressSnafu { uri: &*self.uri, path })?;
+        Ok(self.prefix.parts().chain(below.parts()).collect())
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().to_str().unwrap()).unwrap();
+        (folder, store)
+    }
+
+    #[tokio::test]
+    async fn what_was_written_is_read_back_whole_and_in_parts() {
+        let (_folder, store) = store();
+        store.put("a/b.bin", Bytes::from_static(b"0123456789")).await.unwrap();
+        assert_eq!(store.get("a/b.bin").await.unwrap(), "0123456789");
+        assert_eq!(store.get_range("a/b.bin", 2..5).await.unwrap(), "234");
+        assert_eq!(store.size("a/b.bin").await.unwrap(), 10);
+        assert_eq!(store.folder("a").unwrap().get("b.bin").await.unwrap(), "0123456789");
+    }
+
+    #[tokio::test]
+    async fn a_range_past_the_end_is_an_error_and_not_a_short_read() {
+        let (_folder, store) = store();
+        store.put("x", Bytes::from_static(b"0123")).await.unwrap();
+        let error = store.get_range("x", 2..9).await.unwrap_err();
+        assert!(error.to_string().contains("failed to read"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_object_is_created_once_and_a_second_writer_of_the_same_bytes_is_content() {
+        let (_folder, store) = store();
+        assert_eq!(store.create("x", Bytes::from_static(b"same")).await.unwrap(), Created::New);
+        assert_eq!(store.create("x", Bytes::from_static(b"same")).await.unwrap(), Created::Identical);
+        let error = store.create("x", Bytes::from_static(b"other")).await.unwrap_err();
+        assert!(error.is_conflict() && !error.is_retryable());
+        assert_eq!(store.get("x").await.unwrap(), "same");
+    }
+
+    #[tokio::test]
+    async fn of_many_concurrent_creators_exactly_one_is_first() {
+        let (_folder, store) = store();
+        let writers = (0..16).map(|_| store.create("x", Bytes::from_static(b"same")));
+        let outcomes = futures::future::try_join_all(writers).await.unwrap();
+        assert_eq!(outcomes.iter().filter(|created| **created == Created::New).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn listings_are_sorted_relative_and_free_of_unfinished_writes() {
+        let (folder, store) = store();
+        for path in ["run/step-2/m", "run/step-1/m", "run/a", "other"] {
+            store.put(path, Bytes::from_static(b"x")).await.unwrap();
+        }
+        std::fs::write(folder.path().join("run/a#1"), b"unfinished").unwrap();
+        let paths: Vec<_> = store.list("run").await.unwrap().into_iter().map(|entry| entry.path).collect();
+        assert_eq!(paths, ["run/a", "run/step-1/m", "run/step-2/m"]);
+        assert_eq!(store.folder("run").unwrap().list("").await.unwrap().len(), 3);
+        assert!(store.list("nothing/here").await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_missing_object_is_told_apart_and_deleting_it_is_fine() {
+        let (_folder, store) = store();
+        assert!(store.get("nope").await.unwrap_err().is_not_found());
+        store.delete("nope").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn paths_that_leave_the_store_are_refused() {
+        let (_folder, store) = store();
+        for path in ["../x", "/x", "a//b", "a/./b", "a/"] {
+            assert!(matches!(store.get(path).await, Err(crate::Error::Address { .. })), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_written_is_a_permanent_error() {
+        let (folder, store) = store();
+        std::fs::write(folder.path().join("file"), b"x").unwrap();
+        let error = store.put("file/below", Bytes::from_static(b"x")).await.unwrap_err();
+        assert!(!error.is_retryable(), "{error:?}");
+    }
+}
