@@ -1,1 +1,15 @@
-//! Placeholder.
+//! What crosses crates, on real servers: a Kubernetes of the tests' own on one Linux machine, and helpers for the
+//! test programs under `tests/tests/`.
+//!
+//! [`cluster`] brings the cluster up and takes it down, [`kubectl`] and [`namespace`] are how tests talk to it,
+//! [`process`] finds the processes behind pods, [`wait`] awaits conditions with a deadline, [`suite`] runs a test program.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod cluster;
+pub mod kubectl;
+pub mod machine;
+pub mod namespace;
+pub mod process;
+pub mod suite;
+pub mod wait;
