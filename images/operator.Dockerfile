@@ -1,0 +1,13 @@
+# The operator. Build it from the folder that scripts/images.sh --stage makes: docker build -f images/operator.Dockerfile dist/
+# BASE: any image with glibc 2.36 or newer and libgcc. No step runs a program, so it needs no shell.
+ARG BASE=gcr.io/distroless/cc-debian12:nonroot
+FROM ${BASE}
+ARG VERSION=dev
+LABEL org.opencontainers.image.title="lockstep-operator" \
+      org.opencontainers.image.description="Turns CnnTrainingJobs into executor pods" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}"
+COPY bin/lockstep-operator /usr/local/bin/lockstep-operator
+# By number, so that Kubernetes can see for itself that it is not root (runAsNonRoot).
+USER 65532:65532
+ENTRYPOINT ["/usr/local/bin/lockstep-operator"]

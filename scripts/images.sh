@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Builds both images with buildah, on a Debian base made by debootstrap, into target/images/{operator,trainer}.tar, as
+# docker archives named localhost/lockstep-operator:dev and localhost/lockstep:dev. What has not changed is not built again.
+# The programs are those of $LOCKSTEP_BIN_DIR (default target/release).
+#   --stage  only fills dist/, the folder that the Dockerfiles are built from, for another builder
+#   --sizes  afterwards prints the images' sizes as registries count them (compressed)
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+cd "$REPOSITORY"
+
+programs=${LOCKSTEP_BIN_DIR:-target/release}
+for program in lockstep lockstep-operator; do
+  [ -x "$programs/$program" ] || fail "no $programs/$program; build it first: cargo build --release"
+done
+libtorch=$(scripts/libtorch.sh)
+
+mkdir -p dist/bin dist/lib
+for program in lockstep lockstep-operator; do
+  strip -o "dist/bin/$program" "$programs/$program"
+done
+# Whatever libtorch_cpu needs that is not the base image's.
+for library in libc10.so libcudart.so.13 libcupti.so.13 libgomp.so.1 libtorch.so libtorch_cpu.so; do
+  [ ! -e "$libtorch/lib/$library" ] || cp --update --preserve=timestamps "$libtorch/lib/$library" dist/lib/
+done
+[ "${1:-}" != --stage ] || exit 0
+"$REPOSITORY/scripts/packages.sh"
+
+base=$LOCKSTEP_CACHE/images/bookworm.tar
+if [ ! -f "$base" ]; then
+  [ "$(id -u)" = 0 ] || fail "not root: debootstrap cannot make the base image"
+  say "base image: debootstrap (a minute, once)"
+  mkdir -p "$LOCKSTEP_CACHE/images"
+  work=$(mktemp -d "$LOCKSTEP_CACHE/images/base.XXXXXX")
+  trap 'rm -rf "$work"' EXIT
+  mkdir "$work/context"
+  debootstrap --variant=minbase --include=ca-certificates bookworm "$work/root" > "$work/log" 2>&1 || { tail "$work/log" >&2; fail "debootstrap failed"; }
+  rm -rf "$work"/root/var/cache/apt/* "$work"/root/var/lib/apt/lists/* "$work"/root/usr/share/{doc,locale,man}/* "$work"/root/var/log/*
+  tar --create --file "$work/context/root.tar" --directory "$work/root" --sort=name --numeric-owner --one-file-system .
+  printf 'FROM scratch\nADD root.tar /\nCMD ["/bin/bash"]\n' > "$work/Dockerfile"
+  scripts/buildah.sh "$work/context" "$work/Dockerfile" localhost/bookworm:1 "$base"
+fi
+
+mkdir -p target/images
+build() { # IMAGE NAME FILES…
+  local image=$1 name=$2 key
+  shift 2
+  key=$(cat "images/$image.Dockerfile" "$base" "$@" | sha256sum | cut -d' ' -f1)
+  if [ -f "target/images/$image.tar" ] && [ "$(cat "target/images/$image.key" 2> /dev/null)" = "$key" ]; then return; fi
+  say "building $name"
+  rm -f "target/images/$image.key"
+  scripts/buildah.sh dist "images/$image.Dockerfile" "$name" "target/images/$image.tar" "$base" localhost/bookworm:1
+  echo "$key" > "target/images/$image.key"
+}
+build operator localhost/lockstep-operator:dev dist/bin/lockstep-operator
+build trainer localhost/lockstep:dev dist/bin/lockstep dist/lib/*
+
+for image in operator trainer; do
+  size="$(($(stat -c %s "target/images/$image.tar") / 1000000)) MB"
+  if [ "${1:-}" = --sizes ]; then size+=", compressed $(($(gzip -6 < "target/images/$image.tar" | wc -c) / 1000000)) MB"; fi
+  say "target/images/$image.tar: $size"
+done
