@@ -1,0 +1,40 @@
+# The commands people use. `make help` lists them.
+SHELL := bash
+.DEFAULT_GOAL := help
+export LOCKSTEP_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lockstep
+
+.PHONY: help setup demo test acceptance bench lint fmt crds image clean
+
+help: ## list the commands
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: ## libtorch, then both programs in target/release
+	@scripts/setup.sh
+
+demo: setup ## train the reference CNN on real images with two executors, in at most three minutes
+	@scripts/demo.sh
+
+test: setup ## all set-up, lints, and the everyday tests on real servers
+	@scripts/test.sh everyday
+
+acceptance: setup ## everything that must be shown, the long runs included
+	@scripts/test.sh acceptance
+
+bench: setup ## one thread against PyTorch, side by side
+	@scripts/bench.sh
+
+lint: setup ## formatting, clippy, the CRD's drift, dependency policy
+	@scripts/lint.sh
+
+fmt: ## format the code
+	@cargo fmt --all
+
+crds: setup ## write the CRD's YAML from the types
+	@cargo run --quiet --release --package lockstep-crds --bin crd
+
+image: setup ## both container images, as docker archives in target/images
+	@scripts/images.sh --sizes
+
+clean: ## remove what was built; the cache stays
+	@cargo clean
+	@rm -rf dist

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Formatting, clippy, shell scripts' syntax and the dependency policy (deny.toml). The advisory database is left out:
+# it has to be fetched from a place that not every machine reaches.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+cd "$REPOSITORY"
+CARGO_DENY_VERSION=0.20.2
+
+say "formatting"
+cargo fmt --all --check
+say "clippy"
+cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+for script in scripts/*.sh .ci/run; do bash -n "$script"; done
+
+deny=$LOCKSTEP_CACHE/cargo-deny-$CARGO_DENY_VERSION/bin/cargo-deny
+if [ ! -x "$deny" ]; then
+  say "cargo-deny $CARGO_DENY_VERSION: building (minutes, once)"
+  work=$(mktemp -d "$LOCKSTEP_CACHE/cargo-deny.XXXXXX")
+  trap 'rm -rf "$work"' EXIT
+  # It needs no optimisation, and builds in half the time without.
+  (cd / && CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_TARGET_DIR="$work/target" \
+    cargo install --quiet --locked --root "$work/root" --version "$CARGO_DENY_VERSION" cargo-deny)
+  publish "$work/root" "$LOCKSTEP_CACHE/cargo-deny-$CARGO_DENY_VERSION"
+fi
+say "dependencies"
+"$deny" --offline --workspace check --hide-inclusion-graph bans licenses sources

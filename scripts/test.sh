@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# test.sh everyday|acceptance: all set-up, then the tests. What cannot run on this machine is listed as skipped with the
+# reason; with CI=true a skip is a failure.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+cd "$REPOSITORY"
+export LOCKSTEP_TESTS=${1:?usage: test.sh everyday|acceptance}
+
+# Where a checkout has the JPEG archive beside it, tests use CIFAR-10; elsewhere scripts/data.sh finds other images.
+beside=$REPOSITORY/../shared/data/cifar10-jpeg.tar.xz
+if [ -z "${LOCKSTEP_CIFAR10_ARCHIVE:-}" ] && [ -f "$beside" ]; then
+  LOCKSTEP_CIFAR10_ARCHIVE=$(realpath "$beside")
+  export LOCKSTEP_CIFAR10_ARCHIVE
+fi
+
+# Absent environments make the tests that need them say so.
+optional() { "$@" || { say "without $*"; [ -z "${CI:-}" ]; }; }
+LOCKSTEP_PYTORCH_ENV=$(optional scripts/python-env.sh pytorch)
+LOCKSTEP_TENSORFLOW_ENV=$(optional scripts/python-env.sh tensorflow)
+LOCKSTEP_BIN_DIR=$REPOSITORY/target/release
+export LOCKSTEP_PYTORCH_ENV LOCKSTEP_TENSORFLOW_ENV LOCKSTEP_BIN_DIR
+if [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ]; then
+  optional scripts/kubernetes.sh > /dev/null
+  optional scripts/images.sh
+fi
+
+scripts/lint.sh
+say "tests: $LOCKSTEP_TESTS"
+cargo test --locked --workspace --no-fail-fast

@@ -1,0 +1,286 @@
+//! `lockstep run`: trains a job on this machine, with executors of its own over loopback.
+
+mod display;
+mod summary;
+
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Instant,
+};
+
+use lockstep_crds::{
+    ResolvedJob,
+    executor::{ExecutorReport, exit_code},
+};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, ChildStdout, Command},
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+use self::{display::Display, summary::Summary};
+use crate::{
+    failure::{Failure, chain},
+    manifest_file,
+    opened_job::OpenedJob,
+    supervisor,
+};
+
+/// Ctrl-C, as shells count it.
+const INTERRUPTED: u8 = 130;
+
+/// Trains a job on this machine.
+///
+/// An existing run of the same job is resumed, a finished one reported. Ctrl-C commits a checkpoint.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The CnnTrainingJob's manifest. Its locations may be paths of this machine.
+    #[arg(short, long)]
+    file: PathBuf,
+    /// Executor processes, instead of the manifest's number.
+    #[arg(long)]
+    executors: Option<u32>,
+    /// Threads of each executor; this machine's cores shared among them by default.
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
+    /// Change a field of the spec: training.epochs=3. May be repeated.
+    #[arg(long, value_name = "FIELD=VALUE")]
+    set: Vec<String>,
+    /// Delete an earlier run of the same job and start over.
+    #[arg(long)]
+    fresh: bool,
+    /// End with one JSON object on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the subcommand; returns the exit code.
+pub(crate) async fn run(arguments: Arguments) -> u8 {
+    let json = arguments.json;
+    match train(arguments).await {
+        Ok(summary) => {
+            println!("{}", if json { summary.json() } else { summary.text() });
+            exit_code::DONE
+        }
+        Err(Stopped::Invalid(error)) => {
+            eprintln!("error: {}", chain(&error));
+            exit_code::CONFIG
+        }
+        Err(Stopped::Failed(failure)) => {
+            eprintln!("error: {}", chain(&failure));
+            failure.exit_code()
+        }
+        Err(Stopped::Executor { words, code }) => {
+            eprintln!("error: {words}");
+            code
+        }
+        Err(Stopped::Interrupted) => {
+            eprintln!("Interrupted; the run is saved. The same command resumes it.");
+            INTERRUPTED
+        }
+        Err(Stopped::System(error)) => {
+            eprintln!("error: {error}");
+            exit_code::RETRYABLE
+        }
+    }
+}
+
+/// Why there is no result.
+enum Stopped {
+    Invalid(manifest_file::Error),
+    Failed(Failure),
+    Executor { words: String, code: u8 },
+    Interrupted,
+    System(std::io::Error),
+}
+
+impl From<std::io::Error> for Stopped {
+    fn from(error: std::io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+async fn train(arguments: Arguments) -> Result<Summary, Stopped> {
+    let Arguments { file, executors, threads, mut set, fresh, json: _ } = arguments;
+    set.extend(executors.map(|executors| format!("executors={executors}")));
+    let job = manifest_file::load(&file, &set).map_err(Stopped::Invalid)?;
+    let opened = OpenedJob::open(job).await?;
+    if fresh {
+        opened.run.clear().await.map_err(|source| Failure::Checkpoint { source })?;
+    }
+    let result = async || opened.run.result().await.map_err(|source| Failure::Checkpoint { source });
+    if let Some(result) = result().await? {
+        return Ok(Summary::earlier(&opened, result));
+    }
+
+    let started = Instant::now();
+    let threads = threads.unwrap_or_else(|| threads_each(opened.job.executors));
+    let mut display = Display::new(&opened.course, opened.job.executors, threads.get());
+    let ended = Executors::start(&opened.job, threads)?.watch(&mut display).await?;
+    let figures = display.finish();
+    match result().await? {
+        Some(result) => Ok(Summary::new(&opened, result, figures, started.elapsed(), threads.get())),
+        None if ended.interrupted => Err(Stopped::Interrupted),
+        None => Err(Stopped::Executor { words: ended.words(), code: ended.code }),
+    }
+}
+
+fn threads_each(executors: u32) -> NonZeroUsize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    NonZeroUsize::new(cores / executors.max(1) as usize).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// The running executor processes of a job.
+struct Executors {
+    processes: JoinSet<(u32, std::io::Result<i32>)>,
+    reports: mpsc::UnboundedReceiver<ExecutorReport>,
+    stop: watch::Sender<bool>,
+    /// Addresses and logs of the executors.
+    folder: tempfile::TempDir,
+}
+
+/// How the executors ended.
+struct Ended {
+    /// The worst exit code: a permanent one if there is any.
+    code: u8,
+    interrupted: bool,
+    failure: Option<String>,
+    logs: PathBuf,
+}
+
+impl Ended {
+    fn words(&self) -> String {
+        let code = self.code;
+        let logs = self.logs.display();
+        match &self.failure {
+            Some(words) => format!("{words} (exit code {code}; logs in {logs})"),
+            None => format!(
+                "the executors ended without a result, with exit code {code}; their logs are in {logs}"
+            ),
+        }
+    }
+}
+
+impl Executors {
+    fn start(job: &ResolvedJob, threads: NonZeroUsize) -> std::io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("lockstep-run-").tempdir()?;
+        let job_file = folder.path().join("job.json");
+        std::fs::write(&job_file, serde_json::to_vec_pretty(job)?)?;
+        let (sender, reports) = mpsc::unbounded_channel();
+        let (stop, stopping) = watch::channel(false);
+        let mut processes = JoinSet::new();
+        for index in 0..job.executors {
+            let command = command(folder.path(), &job_file, index, threads)?;
+            let (sender, stopping) = (sender.clone(), stopping.clone());
+            processes.spawn(async move {
+                let started = |child: &mut Child| {
+                    if let Some(output) = child.stdout.take() {
+                        tokio::spawn(read_reports(output, sender.clone()));
+                    }
+                };
+                (index, supervisor::supervise(command, started, stopping).await)
+            });
+        }
+        Ok(Self { processes, reports, stop, folder })
+    }
+
+    /// Shows what the executors report until all have ended.
+    async fn watch(mut self, display: &mut Display) -> std::io::Result<Ended> {
+        let mut asked = supervisor::asked_to_stop()?;
+        let mut ended =
+            Ended { code: exit_code::DONE, interrupted: false, failure: None, logs: PathBuf::new() };
+        loop {
+            tokio::select! {
+                Some(report) = self.reports.recv() => {
+                    ended.failure = failure_words(&report).or(ended.failure);
+                    display.show(&report);
+                }
+                joined = self.processes.join_next() => match joined {
+                    Some(Ok((index, code))) => self.process_ended(index, code?, &mut ended),
+                    Some(Err(error)) => return Err(std::io::Error::other(error)),
+                    None => break,
+                },
+                Ok(()) = asked.changed() => {
+                    if ended.interrupted {
+                        // Asked twice: dropping the processes kills them.
+                        self.processes.abort_all();
+                    }
+                    ended.interrupted = true;
+                    display.note("stopping: waiting for a checkpoint (again to stop at once)");
+                    self.stop.send_replace(true);
+                }
+            }
+        }
+        while let Ok(report) = self.reports.try_recv() {
+            ended.failure = failure_words(&report).or(ended.failure);
+            display.show(&report);
+        }
+        ended.logs =
+            if ended.code == exit_code::DONE { self.folder.path().into() } else { self.folder.keep() };
+        Ok(ended)
+    }
+
+    /// A permanent failure of one ends all: the others would fail alike.
+    fn process_ended(&self, index: u32, code: i32, ended: &mut Ended) {
+        let code = u8::try_from(code).unwrap_or(exit_code::RETRYABLE);
+        tracing::debug!(index, code, "an executor ended for good");
+        let permanent = |code: u8| matches!(code, exit_code::USAGE | 64..=74 | 76..=78);
+        if permanent(code) {
+            self.stop.send_replace(true);
+        }
+        if code != exit_code::DONE && !permanent(ended.code) {
+            ended.code = code;
+        }
+    }
+}
+
+fn failure_words(report: &ExecutorReport) -> Option<String> {
+    let failed = report.phase == lockstep_crds::executor::ExecutorPhase::Failed;
+    failed.then(|| report.message.clone()).flatten()
+}
+
+fn command(folder: &Path, job: &Path, index: u32, threads: NonZeroUsize) -> std::io::Result<Command> {
+    let log = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(folder.join(format!("executor-{index}.log")))?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args([
+            "executor",
+            "--unsupervised",
+            "--index",
+            &index.to_string(),
+            "--threads",
+            &threads.to_string(),
+        ])
+        .arg("--job")
+        .arg(job)
+        .arg("--rendezvous")
+        .arg(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .kill_on_drop(true);
+    Ok(command)
+}
+
+/// Reports come one a line; a process that is killed may leave half a line.
+async fn read_reports(output: ChildStdout, reports: mpsc::UnboundedSender<ExecutorReport>) {
+    let mut lines = BufReader::new(output).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if let Ok(report) = serde_json::from_str(&line) {
+            // Nobody listens any more when the command ends.
+            let _ = reports.send(report);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What a person sees while a job runs: one bar for the job, lines for what happens to it.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use lockstep_crds::executor::{ExecutorPhase, ExecutorReport};
+
+use crate::course::Course;
+
+/// Without a terminal, a line this often.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Follows the reports of all executors.
+pub(super) struct Display {
+    bar: ProgressBar,
+    global_batch: usize,
+    executors: u32,
+    newest: ExecutorReport,
+    recoveries: u64,
+    first_step: Option<(u64, Instant)>,
+    last_step: Option<(u64, Instant)>,
+    last_line: Option<Instant>,
+    reported_epoch: u64,
+}
+
+/// What was measured over the whole run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Figures {
+    /// From the first finished step to the last, evaluations in between included.
+    pub(super) images_per_second: Option<f64>,
+    /// Of the executor that counted most.
+    pub(super) recoveries: u64,
+}
+
+impl Display {
+    pub(super) fn new(course: &Course, executors: u32, threads: usize) -> Self {
+        let bar = ProgressBar::new(course.total_steps());
+        let template = "{prefix} {wide_bar:.green/dim} {pos}/{len} steps  {msg}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("━╸─"));
+        }
+        bar.set_prefix("starting");
+        let display = Self {
+            bar,
+            global_batch: course.global_batch,
+            executors,
+            newest: ExecutorReport::default(),
+            recoveries: 0,
+            first_step: None,
+            last_step: None,
+            last_line: None,
+            reported_epoch: 0,
+        };
+        display.note(&format!(
+            "training on {} images, {} epochs of {} steps, with {executors} x {threads} threads",
+            course.training_records,
+            course.epochs,
+            course.steps_per_epoch()
+        ));
+        display
+    }
+
+    /// A line above the bar.
+    pub(super) fn note(&self, text: &str) {
+        if self.bar.is_hidden() {
+            eprintln!("{text}");
+        } else {
+            self.bar.println(text);
+        }
+    }
+
+    /// Takes in one executor's report. The one that is furthest speaks for the job.
+    pub(super) fn show(&mut self, report: &ExecutorReport) {
+        self.recoveries = self.recoveries.max(report.recoveries);
+        if report.phase == ExecutorPhase::Failed {
+            let words = report.message.as_deref().unwrap_or("no reason given");
+            self.note(&format!("executor {}: {words}", report.index));
+            return;
+        }
+        if report.step < self.newest.step {
+            return;
+        }
+        if report.step > self.newest.step {
+            let now = Instant::now();
+            self.first_step.get_or_insert((report.step, now));
+            self.last_step = Some((report.step, now));
+        }
+        self.newest = report.clone();
+        self.bar.set_position(report.step);
+        self.bar.set_prefix(format!("epoch {}/{}", (report.epoch + 1).min(report.epochs), report.epochs));
+        self.bar.set_message(self.status());
+        self.print_lines();
+    }
+
+    fn status(&self) -> String {
+        let report = &self.newest;
+        let members = report.view.as_ref().filter(|_| report.joined).map_or(0, |view| view.members.len());
+        let mut parts = vec![format!("{members}/{} executors", self.executors)];
+        parts.extend(report.loss.map(|loss| format!("loss {loss:.3}")));
+        parts.extend(
+            report.validation_accuracy.map(|accuracy| format!("validation {:.1} %", 100.0 * accuracy)),
+        );
+        if report.images_per_second > 0.0 {
+            parts.push(format!("{:.0} images/s", report.images_per_second));
+        }
+        parts.extend(report.eta_seconds.map(|seconds| format!("{}:{:02} left", seconds / 60, seconds % 60)));
+        parts.extend(report.message.clone());
+        parts.join("  ")
+    }
+
+    /// An epoch's end is worth a line everywhere; progress only where there is no bar.
+    fn print_lines(&mut self) {
+        let report = &self.newest;
+        let evaluated = report.phase != ExecutorPhase::Evaluating;
+        if report.epoch > self.reported_epoch && evaluated {
+            self.reported_epoch = report.epoch;
+            self.note(&format!("epoch {}/{} done: {}", report.epoch, report.epochs, self.status()));
+        } else if self.bar.is_hidden() && self.last_line.is_none_or(|then| then.elapsed() > LINE_INTERVAL) {
+            self.last_line = Some(Instant::now());
+            eprintln!("step {}/{}  {}", report.step, report.total_steps, self.status());
+        }
+    }
+
+    /// Takes the bar away.
+    pub(super) fn finish(self) -> Figures {
+        self.bar.finish_and_clear();
+        let rate = |(first, since): (u64, Instant), (last, until): (u64, Instant)| {
+            let seconds = (until - since).as_secs_f64();
+            (seconds > 0.0).then(|| (last - first) as f64 * self.global_batch as f64 / seconds)
+        };
+        let images_per_second =
+            self.first_step.zip(self.last_step).and_then(|(first, last)| rate(first, last));
+        Figures { images_per_second, recoveries: self.recoveries }
+    }
+}

@@ -1,0 +1,141 @@
+//! From an opened job to everything that an executor's loop uses: engine, feed, run folder, configuration.
+
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+
+use lockstep_collective::{AddressBook, Config, GroupOptions, Tls};
+use lockstep_crds::ResolvedJob;
+use lockstep_nn::{Engine, EngineOptions};
+use lockstep_records::{Dataset, FeatureNames, RecordReader, order::Shuffle};
+use snafu::ResultExt;
+use tokio::net::TcpListener;
+
+use crate::{
+    checkpoint::RunFolder,
+    course::{Course, Cursor},
+    failure::{CheckpointSnafu, Failure, StartEngineSnafu},
+    feed::Feed,
+    network::{LearningRate, Network},
+    opened_job::OpenedJob,
+    state::TrainingState,
+};
+
+/// Where an executor runs: its identity and its way to the others.
+pub(crate) struct Place {
+    /// Tells jobs of the same name apart.
+    pub job_uid: String,
+    /// This executor's index in the job.
+    pub index: u32,
+    /// Random id of this start.
+    pub incarnation: u64,
+    /// Threads that compute; the spec's number unless given.
+    pub threads: Option<NonZeroUsize>,
+    /// Others connect here.
+    pub listener: TcpListener,
+    /// Where the others are.
+    pub peers: AddressBook,
+    /// The job's certificates; none on one machine.
+    pub tls: Option<Tls>,
+}
+
+/// A job that is ready to train.
+pub(super) struct Prepared {
+    pub(super) index: u32,
+    pub(super) seed: u64,
+    pub(super) network: Network,
+    pub(super) course: Course,
+    pub(super) learning_rate: LearningRate,
+    pub(super) engine: Arc<Engine>,
+    pub(super) feed: Arc<Feed>,
+    pub(super) run: RunFolder,
+    checkpoint_every: u64,
+    keep_best: bool,
+}
+
+impl Prepared {
+    /// The newest committed state of the run, else the state that the seed gives.
+    pub(super) async fn restore_or_initialise(&self) -> Result<TrainingState, Failure> {
+        match self.run.restore(&self.network).await.context(CheckpointSnafu)? {
+            Some((id, state)) => {
+                tracing::info!(checkpoint = %id, "resumed");
+                Ok(state)
+            }
+            None => Ok(TrainingState::initial(&self.network, self.seed)),
+        }
+    }
+
+    /// Whether the state at `cursor` is to be committed: every so many steps, at a new best, and at the end of training.
+    pub(super) fn is_checkpoint_due(&self, cursor: &Cursor) -> bool {
+        let new_best = self.keep_best && cursor.best.is_some_and(|best| best.step == cursor.step);
+        let due =
+            cursor.step.is_multiple_of(self.checkpoint_every) || new_best || cursor.training_has_ended();
+        due && cursor.is_evaluated() && cursor.test.is_none()
+    }
+}
+
+/// Starts the engine and the reading for `opened`, and says how to join the others.
+pub(super) fn prepare(opened: OpenedJob, place: Place) -> Result<(Prepared, Config, GroupOptions), Failure> {
+    let OpenedJob {
+        job: ResolvedJob { executors, threads_per_executor, elastic, result, data, checkpoint },
+        training_set,
+        test_set,
+        split,
+        course,
+        network,
+        learning_rate,
+        result_hash,
+        fingerprint,
+        run,
+    } = opened;
+    let Place { job_uid, index, incarnation, threads, listener, peers, tls } = place;
+    let seed = result.training.seed;
+
+    let features = FeatureNames { image: result.data.image_feature, label: result.data.label_feature };
+    // Evaluations take turns with training: the bound is shared, in proportion to the data sets' sizes.
+    let test_share = share(test_set.as_ref().map_or(0, Dataset::len), training_set.len(), data.cache_bytes);
+    let training = RecordReader::new(training_set, features.clone(), data.cache_bytes - test_share);
+    let test = test_set.map(|set| RecordReader::new(set, features, test_share));
+    let shuffle = Shuffle {
+        block_records: result.data.block_records.into(),
+        window_records: result.data.window_records.into(),
+    };
+    let feed = Feed::new(course.clone(), seed, shuffle, split, training, test);
+
+    let threads =
+        threads.or_else(|| NonZeroUsize::new(threads_per_executor as usize)).unwrap_or(NonZeroUsize::MIN);
+    let options = EngineOptions { seed, label_smoothing: result.training.label_smoothing };
+    let engine = Engine::new(Arc::clone(&network.model), threads, options).context(StartEngineSnafu)?;
+    tracing::info!(run = run.uri(), steps = course.total_steps(), %threads, "prepared");
+
+    let config = Config {
+        index,
+        executors,
+        min_executors: elastic.min_executors,
+        join_grace: Duration::from_secs(elastic.join_grace_seconds.into()),
+        heartbeat_timeout: Duration::from_secs(elastic.heartbeat_timeout_seconds.into()),
+        start_timeout: Duration::from_secs(elastic.start_timeout_seconds.into()),
+        job_uid,
+        result_hash,
+        fingerprint,
+        incarnation,
+        seed: incarnation,
+    };
+    let prepared = Prepared {
+        index,
+        seed,
+        network,
+        course,
+        learning_rate,
+        engine: Arc::new(engine),
+        feed: Arc::new(feed),
+        run,
+        checkpoint_every: checkpoint.every_steps.max(1).into(),
+        keep_best: checkpoint.keep_best,
+    };
+    Ok((prepared, config, GroupOptions { listener, peers, tls }))
+}
+
+/// The part of `bytes` that `records` of `records + others` are due.
+fn share(records: u64, others: u64, bytes: u64) -> u64 {
+    let all = u128::from(records) + u128::from(others);
+    u64::try_from(u128::from(bytes) * u128::from(records) / all.max(1)).unwrap_or(bytes)
+}

@@ -1,0 +1,124 @@
+//! Why the program ends without having done its work, and the exit code that says so.
+//!
+//! The operator's `podFailurePolicy` and the supervising parent read the code: permanent failures end the job,
+//! all others are tried again.
+
+use lockstep_crds::executor::exit_code;
+use snafu::Snafu;
+
+use crate::{checkpoint, course::TooFewRecords, feed};
+
+/// A failed run of an executor.
+#[derive(Debug, Snafu)]
+#[snafu(visibility(pub(crate)))]
+pub(crate) enum Failure {
+    /// The spec cannot run.
+    #[snafu(display("failed to use the job's spec: {reason}"))]
+    Spec { reason: String },
+    /// A file that the executor needs to start.
+    #[snafu(display("failed to read {path}"))]
+    ReadFile { path: String, source: std::io::Error },
+    /// The job's file does not hold a job.
+    #[snafu(display("failed to understand {path}"))]
+    DecodeJob { path: String, source: serde_json::Error },
+    /// A location that the spec names.
+    #[snafu(display("failed to open the {role}"))]
+    OpenStore { role: &'static str, source: lockstep_storage::Error },
+    /// A data set that the spec names.
+    #[snafu(display("failed to open the {role} data"))]
+    OpenData { role: &'static str, source: lockstep_records::Error },
+    /// The data sets of one job contradict each other.
+    #[snafu(display("failed to use the test data: it has {found}, the training data {wanted}"))]
+    TestData { found: String, wanted: String },
+    /// Less data than one step needs.
+    #[snafu(display(
+        "failed to form a batch: {} records to train on are less than training.globalBatchSize {}",
+        records.training_records, records.global_batch
+    ))]
+    TooFewRecords { records: TooFewRecords },
+    /// The layers do not fit together or the images.
+    #[snafu(display("failed to build the model"))]
+    BuildModel { source: lockstep_nn::model::Error },
+    /// The threads that compute.
+    #[snafu(display("failed to start the engine"))]
+    StartEngine { source: lockstep_nn::engine::Error },
+    /// Computing the numeric fingerprint.
+    #[snafu(display("failed to compute the numeric fingerprint"))]
+    Fingerprint { source: lockstep_nn::fingerprint::Error },
+    /// Listening, certificates, or a contradiction in the configuration.
+    #[snafu(display("failed to join the other executors"))]
+    StartGroup { source: lockstep_collective::GroupError },
+    /// A socket or a signal handler.
+    #[snafu(display("failed to {action}"))]
+    System { action: &'static str, source: std::io::Error },
+    /// The job's certificates.
+    #[snafu(display("failed to use the certificates in {path}"))]
+    Certificates { path: String, source: rustls::Error },
+    /// No first view in time.
+    #[snafu(display("failed to find elastic.minExecutors executors within elastic.startTimeoutSeconds"))]
+    StartTimeout,
+    /// The collective gave up.
+    #[snafu(display("failed to go on with the other executors: {reason}"))]
+    Collective { reason: String },
+    /// The collective's task ended unasked.
+    #[snafu(display("failed to talk to the collective: its task has ended"))]
+    CollectiveEnded,
+    /// A peer's state does not fit the model.
+    #[snafu(display("failed to take over a peer's state"))]
+    Snapshot { reason: String },
+    /// Reading a micro-batch.
+    #[snafu(display("failed to read the data"))]
+    Data { source: feed::Error },
+    /// Computing a micro-batch.
+    #[snafu(display("failed to compute micro-batch {leaf} of step {step}"))]
+    Compute { step: u64, leaf: u32, source: lockstep_nn::engine::Error },
+    /// The numbers are not finite any more.
+    #[snafu(display(
+        "failed to go on training: lower the learning rate; the last good checkpoint is {checkpoint}"
+    ))]
+    Update { checkpoint: String, source: lockstep_nn::optimizer::Error },
+    /// Checkpoints and results.
+    #[snafu(display("failed to keep the run"))]
+    Checkpoint { source: checkpoint::Error },
+}
+
+impl Failure {
+    /// See [`exit_code`].
+    pub(crate) fn exit_code(&self) -> u8 {
+        let retryable =
+            |is_retryable: bool, permanent: u8| if is_retryable { exit_code::TEMPFAIL } else { permanent };
+        match self {
+            Self::Spec { .. }
+            | Self::DecodeJob { .. }
+            | Self::BuildModel { .. }
+            | Self::Certificates { .. } => exit_code::CONFIG,
+            Self::TestData { .. } | Self::TooFewRecords { .. } => exit_code::DATA,
+            Self::OpenStore { source, .. } => retryable(source.is_retryable(), exit_code::CONFIG),
+            Self::OpenData { source, .. } => retryable(source.is_retryable(), exit_code::DATA),
+            Self::Data { source } => retryable(source.is_retryable(), exit_code::DATA),
+            Self::StartGroup { source } => retryable(source.is_retryable(), exit_code::CONFIG),
+            Self::Compute { source, .. } => retryable(source.is_retryable(), exit_code::DATA),
+            Self::Checkpoint { source } => retryable(source.is_retryable(), exit_code::DATA),
+            Self::Update { .. } | Self::Collective { .. } => exit_code::DIVERGED,
+            Self::ReadFile { .. }
+            | Self::StartEngine { .. }
+            | Self::Fingerprint { .. }
+            | Self::System { .. }
+            | Self::StartTimeout
+            | Self::CollectiveEnded
+            | Self::Snapshot { .. } => exit_code::RETRYABLE,
+        }
+    }
+}
+
+/// An error and its causes in one line: a process's last words.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        words.push_str(": ");
+        words.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    words
+}

@@ -1,0 +1,140 @@
+//! A job whose data, model and run folder have been found and fit together: what can be known before training.
+
+use std::sync::Arc;
+
+use lockstep_crds::{ResolvedJob, spec::StoppingMetric};
+use lockstep_nn::Shape;
+use lockstep_records::{Dataset, order::Split};
+use lockstep_storage::Store;
+use snafu::{ResultExt, ensure};
+
+use crate::{
+    checkpoint::{Origin, Retention, RunFolder},
+    course::{Course, EarlyStopping, Metric},
+    failure::{Failure, FingerprintSnafu, OpenDataSnafu, OpenStoreSnafu, TestDataSnafu},
+    identity::{EVALUATION_MICRO_BATCH, result_hash, run_name},
+    network::{LearningRate, Network},
+};
+
+/// See the module.
+pub(crate) struct OpenedJob {
+    /// The spec.
+    pub job: ResolvedJob,
+    /// Records to train on and to hold out.
+    pub training_set: Dataset,
+    /// Records for the final test.
+    pub test_set: Option<Dataset>,
+    /// Which are held out.
+    pub split: Split,
+    /// Rounds from the first to the last.
+    pub course: Course,
+    /// Model and optimizer.
+    pub network: Network,
+    /// Of every step.
+    pub learning_rate: LearningRate,
+    /// Hash of everything that determines the result.
+    pub result_hash: [u8; 32],
+    /// Hash of what this machine computes from fixed inputs.
+    pub fingerprint: [u8; 32],
+    /// Where its checkpoints and result are.
+    pub run: RunFolder,
+}
+
+impl OpenedJob {
+    /// Opens and checks everything that `job` names.
+    pub(crate) async fn open(job: ResolvedJob) -> Result<Self, Failure> {
+        let (spec, checkpoint) = (&job.result, &job.checkpoint);
+        let (training_set, test_set) =
+            open_data(&job.data.training_uri, job.data.test_uri.as_deref()).await?;
+        let digests: Vec<&str> = [&training_set].into_iter().chain(&test_set).map(Dataset::digest).collect();
+        let inputs =
+            serde_json::to_value(spec).map_err(|error| Failure::Spec { reason: error.to_string() })?;
+        let result_hash = result_hash(&inputs, &digests);
+
+        let split = Split::new(training_set.len(), spec.data.validation_fraction, spec.training.seed)
+            .map_err(|error| Failure::Spec { reason: error.to_string() })?;
+        let course = Course {
+            training_records: split.training_len() as usize,
+            validation_records: split.validation_len() as usize,
+            test_records: test_set.as_ref().map_or(0, Dataset::len) as usize,
+            global_batch: spec.training.global_batch_size as usize,
+            micro_batch: spec.training.micro_batch_size as usize,
+            epochs: spec.training.epochs,
+            early_stopping: spec.training.early_stopping.as_ref().map(|rule| EarlyStopping {
+                metric: metric(rule.metric),
+                patience: rule.patience,
+                min_delta: rule.min_delta,
+            }),
+        };
+        course.check().map_err(|records| Failure::TooFewRecords { records })?;
+        let network =
+            Network::new(&spec.model, &spec.training, shape(&training_set), training_set.classes().len())?;
+        let learning_rate = LearningRate::new(&spec.training, &course);
+        let fingerprint = fingerprint(&network, &course).await?;
+
+        let store = Store::open(&checkpoint.uri).context(OpenStoreSnafu { role: "checkpoint folder" })?;
+        let store = store
+            .folder(&run_name(&result_hash, &fingerprint))
+            .context(OpenStoreSnafu { role: "run folder" })?;
+        let watched = course.early_stopping.map_or(Metric::ValidationAccuracy, |rule| rule.metric);
+        let retention =
+            Retention { keep: checkpoint.keep as usize, keep_best: checkpoint.keep_best.then_some(watched) };
+        let run = RunFolder::new(store, Origin::new(&result_hash, &fingerprint), retention);
+        Ok(Self {
+            job,
+            training_set,
+            test_set,
+            split,
+            course,
+            network,
+            learning_rate,
+            result_hash,
+            fingerprint,
+            run,
+        })
+    }
+}
+
+async fn open_data(training: &str, test: Option<&str>) -> Result<(Dataset, Option<Dataset>), Failure> {
+    let open = async |role: &'static str, uri: &str| {
+        let store = Store::open(uri).context(OpenStoreSnafu { role })?;
+        Dataset::open(store).await.context(OpenDataSnafu { role })
+    };
+    let training = open("training", training).await?;
+    let Some(test) = test else { return Ok((training, None)) };
+    let test = open("test", test).await?;
+    let describe = |set: &Dataset| format!("{} classes and images of {}", set.classes().len(), set.shape());
+    let same = test.classes() == training.classes() && test.shape() == training.shape();
+    ensure!(same, TestDataSnafu { found: describe(&test), wanted: describe(&training) });
+    Ok((training, Some(test)))
+}
+
+/// On a thread of its own, since it computes for a while.
+async fn fingerprint(network: &Network, course: &Course) -> Result<[u8; 32], Failure> {
+    let model = Arc::clone(&network.model);
+    let micro_batch = course.micro_batch;
+    let mut evaluations = vec![EVALUATION_MICRO_BATCH];
+    let short =
+        [course.validation_records, course.test_records].map(|records| records % EVALUATION_MICRO_BATCH);
+    evaluations.extend(short.into_iter().filter(|images| *images > 0));
+    let compute = move || {
+        lockstep_nn::pin_single_threaded();
+        lockstep_nn::fingerprint(&model, micro_batch, &evaluations)
+    };
+    tokio::task::spawn_blocking(compute)
+        .await
+        .map_err(|error| Failure::Collective { reason: error.to_string() })?
+        .context(FingerprintSnafu)
+}
+
+fn shape(set: &Dataset) -> Shape {
+    let lockstep_records::Shape { height, width, channels } = set.shape();
+    Shape { height: height as usize, width: width as usize, channels: channels as usize }
+}
+
+fn metric(metric: StoppingMetric) -> Metric {
+    match metric {
+        StoppingMetric::ValidationAccuracy => Metric::ValidationAccuracy,
+        StoppingMetric::ValidationLoss => Metric::ValidationLoss,
+    }
+}
