@@ -26,6 +26,8 @@ pub enum Domain {
     Dropout = 4,
     /// Augmentation: `a` = epoch, `b` = position in the epoch's order.
     Augmentation = 5,
+    /// Order in which `prepare` writes records that its source holds sorted by class.
+    Preparation = 6,
 }
 
 /// A stream of uniform bits, keyed by `(seed, domain, a, b)`.

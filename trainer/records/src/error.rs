@@ -1,0 +1,161 @@
+//! What can go wrong when a data set is opened and read. Every error about a record names its shard and byte offset.
+
+use snafu::Snafu;
+
+use crate::{Shape, example, framing, manifest};
+
+/// A failed action on a data set.
+#[derive(Debug, Snafu)]
+#[snafu(visibility(pub(crate)))]
+pub enum Error {
+    /// Reading the manifest, or listing the shards.
+    #[snafu(display("failed to open the data set {uri}"))]
+    Open {
+        /// Folder of the data set.
+        uri: String,
+        /// The store's error.
+        #[snafu(source(from(lockstep_storage::Error, Box::new)))]
+        source: Box<lockstep_storage::Error>,
+    },
+    /// There is no manifest, so there is no (whole) data set.
+    #[snafu(display(
+        "failed to open the data set {uri}: it has no {} (`lockstep prepare` writes it last)",
+        manifest::FILE_NAME
+    ))]
+    NoManifest {
+        /// Folder of the data set.
+        uri: String,
+    },
+    /// The manifest is longer than any real one.
+    #[snafu(display(
+        "failed to open the data set {uri}: {} has {bytes} bytes, the limit is {}",
+        manifest::FILE_NAME,
+        manifest::MAX_BYTES
+    ))]
+    ManifestSize {
+        /// Folder of the data set.
+        uri: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The manifest is not one.
+    #[snafu(display("failed to open the data set {uri}"))]
+    Manifest {
+        /// Folder of the data set.
+        uri: String,
+        /// What is wrong with it.
+        source: manifest::Error,
+    },
+    /// A shard of the manifest is not there.
+    #[snafu(display("failed to open the data set {uri}: the shard {shard} is missing"))]
+    MissingShard {
+        /// Folder of the data set.
+        uri: String,
+        /// File name.
+        shard: String,
+    },
+    /// A shard is shorter or longer than the manifest says.
+    #[snafu(display(
+        "failed to read {shard}: it has {found} bytes, {} says {expected}",
+        manifest::FILE_NAME
+    ))]
+    ShardSize {
+        /// URI of the shard.
+        shard: String,
+        /// Bytes that are there.
+        found: u64,
+        /// Bytes according to the manifest.
+        expected: u64,
+    },
+    /// The caller asked for a record that the data set does not have.
+    #[snafu(display("failed to read record {record} of {uri}: it has {records} records"))]
+    NoSuchRecord {
+        /// Folder of the data set.
+        uri: String,
+        /// Number of the record.
+        record: u64,
+        /// Records of the data set.
+        records: u64,
+    },
+    /// Reading bytes of a shard.
+    #[snafu(display("failed to read {bytes} bytes of {shard} at byte {offset}"))]
+    Read {
+        /// URI of the shard.
+        shard: String,
+        /// Where the range begins.
+        offset: u64,
+        /// Length of the range.
+        bytes: u64,
+        /// The store's error.
+        #[snafu(source(from(lockstep_storage::Error, Box::new)))]
+        source: Box<lockstep_storage::Error>,
+    },
+    /// A record's framing is damaged.
+    #[snafu(display("failed to read the record in {shard} at byte {offset}"))]
+    Frame {
+        /// URI of the shard.
+        shard: String,
+        /// Where the record begins.
+        offset: u64,
+        /// What is wrong with it.
+        source: framing::Error,
+    },
+    /// A record is intact and does not hold what it should.
+    #[snafu(display("failed to read the record in {shard} at byte {offset}"))]
+    Example {
+        /// URI of the shard.
+        shard: String,
+        /// Where the record begins.
+        offset: u64,
+        /// What is wrong with it.
+        source: example::Error,
+    },
+    /// A label that is none of the classes.
+    #[snafu(display(
+        "failed to read the record in {shard} at byte {offset}: its label {label} is not in 0..{classes}"
+    ))]
+    Label {
+        /// URI of the shard.
+        shard: String,
+        /// Where the record begins.
+        offset: u64,
+        /// As it stands there.
+        label: i64,
+        /// Number of classes.
+        classes: usize,
+    },
+    /// An image of another size than the manifest says.
+    #[snafu(display(
+        "failed to read the record in {shard} at byte {offset}: its image has {found} bytes, {shape} needs {}",
+        shape.bytes()
+    ))]
+    ImageSize {
+        /// URI of the shard.
+        shard: String,
+        /// Where the record begins.
+        offset: u64,
+        /// Bytes of the image.
+        found: usize,
+        /// Of every image.
+        shape: Shape,
+    },
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anybody changing the data.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Open { source, .. } | Self::Read { source, .. } => source.is_retryable(),
+            Self::NoManifest { .. }
+            | Self::ManifestSize { .. }
+            | Self::Manifest { .. }
+            | Self::MissingShard { .. }
+            | Self::ShardSize { .. }
+            | Self::NoSuchRecord { .. }
+            | Self::Frame { .. }
+            | Self::Example { .. }
+            | Self::Label { .. }
+            | Self::ImageSize { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! A small archive of the official layout, whole and damaged in every way.
+
+use std::io::Write;
+
+use flate2::{Compression, write::GzEncoder};
+
+use super::*;
+use crate::prepare::Error;
+
+const SMALL: Contents = Contents { records_per_file: 3 };
+
+/// Record `i` of a file: label `(i + 3 * file) % 10`, and each byte says where it stands.
+fn file(number: usize) -> Vec<u8> {
+    let record = |i: usize| {
+        let planes = (0..3 * PLANE_BYTES).map(move |at| (at / PLANE_BYTES * 100 + at % 97 + i) as u8);
+        std::iter::once(((i + 3 * number) % 10) as u8).chain(planes)
+    };
+    (0..3).flat_map(record).collect()
+}
+
+fn files() -> Vec<(String, Vec<u8>)> {
+    let names = TRAIN.iter().chain(&TEST).enumerate();
+    names.map(|(number, name)| ((*name).to_owned(), file(number))).collect()
+}
+
+fn archive(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    let readme = ("readme.html".to_owned(), b"<p>not a batch".to_vec());
+    for (name, bytes) in std::iter::once(&readme).chain(files) {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, format!("{FOLDER}/{name}"), &bytes[..]).unwrap();
+    }
+    tar.into_inner().unwrap().finish().unwrap()
+}
+
+fn open_bytes(bytes: &[u8]) -> Result<Source> {
+    let mut packed = tempfile::NamedTempFile::new().unwrap();
+    packed.write_all(bytes).unwrap();
+    open(packed.path(), &SMALL)
+}
+
+fn all(source: &Source) -> Vec<(u32, Vec<u8>)> {
+    let mut pixels = vec![0; SHAPE.bytes()];
+    let images = source.splits.iter().flat_map(|(_, images)| (0..images.len()).map(move |i| (images, i)));
+    images.map(|(images, i)| (images.read(i, &mut pixels).unwrap(), pixels.clone())).collect()
+}
+
+fn refusal(files: &[(String, Vec<u8>)]) -> Error {
+    open_bytes(&archive(files)).map(|_| ()).unwrap_err()
+}
+
+#[test]
+fn archive_and_folder_give_the_same_images_in_hwc() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join(FOLDER)).unwrap();
+    for (name, bytes) in files() {
+        std::fs::write(folder.path().join(FOLDER).join(name), bytes).unwrap();
+    }
+    let sources = [
+        open_bytes(&archive(&files())).unwrap(),
+        open(folder.path(), &SMALL).unwrap(),
+        open(&folder.path().join(FOLDER), &SMALL).unwrap(),
+    ];
+    for source in sources {
+        let [("train", train), ("test", test)] = &source.splits[..] else { panic!("splits") };
+        assert_eq!((train.len(), test.len()), (15, 3));
+        let mut pixels = vec![0; SHAPE.bytes()];
+        assert_eq!(train.read(7, &mut pixels).unwrap(), 7);
+        // Record 1 of the third file; its pixel 200 in red, green and blue.
+        let value = |plane: usize| {
+            ((plane * PLANE_BYTES + 200) / PLANE_BYTES * 100 + (plane * PLANE_BYTES + 200) % 97 + 1) as u8
+        };
+        assert_eq!(pixels[600..603], [value(0), value(1), value(2)]);
+        assert_eq!(test.read(0, &mut pixels).unwrap(), 5);
+    }
+}
+
+#[test]
+fn an_archive_cut_anywhere_is_never_taken_for_whole() {
+    let whole = archive(&files());
+    for end in (0..whole.len()).step_by(97).chain(whole.len() - 12..whole.len()) {
+        let error = open_bytes(&whole[..end]).map(|_| ()).unwrap_err();
+        assert!(matches!(error, Error::Unpack { .. } | Error::MissingFile { .. }), "cut at {end}: {error:?}");
+    }
+}
+
+/// Gzip's own checksum stands behind the last file, so the archive must be read to its end. A few bits of a deflate
+/// stream (padding, lengths of unused codes) say nothing: then the content must be the same.
+#[test]
+fn a_damaged_archive_is_never_taken_for_whole() {
+    let whole = archive(&files());
+    let content = all(&open_bytes(&whole).unwrap());
+    let mut refused = 0;
+    // The header's time, flags and system (bytes 4 to 9) say nothing about the content.
+    for byte in (0..4).chain((10..whole.len()).step_by(61)) {
+        let mut damaged = whole.clone();
+        damaged[byte] ^= 0x10;
+        match open_bytes(&damaged) {
+            Err(_) => refused += 1,
+            Ok(source) => assert_eq!(all(&source), content, "byte {byte}"),
+        }
+    }
+    assert!(refused * 61 > whole.len() * 9 / 10, "{refused} of {} bytes, every 61st", whole.len());
+    for byte in whole.len() - 8..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[byte] ^= 1;
+        assert!(open_bytes(&damaged).is_err(), "byte {byte} of the checksum and size");
+    }
+}
+
+#[test]
+fn a_label_above_nine_is_reported_with_file_and_offset() {
+    let mut files = files();
+    files[3].1[2 * RECORD_BYTES as usize] = 10;
+    match refusal(&files) {
+        Error::Label { file, offset: 6146, label: 10, classes: 10 } => {
+            assert!(file.ends_with("data_batch_4.bin"))
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_file_that_is_short_long_or_missing_is_reported_by_name() {
+    for (bytes, offset) in [(0, 0), (3072, 0), (3073, 3073), (9218, 6146), (9220, 9219)] {
+        let mut files = files();
+        files[5].1.resize(bytes, 0);
+        match refusal(&files) {
+            Error::FileSize { file, found, expected: 9219, offset: at } => {
+                assert!(file.ends_with("test_batch.bin"));
+                assert_eq!((found, at), (bytes as u64, offset));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let mut files = files();
+    files.remove(1);
+    assert!(matches!(refusal(&files), Error::MissingFile { name, .. } if name == "data_batch_2.bin"));
+}
+
+#[test]
+fn what_is_no_archive_is_refused() {
+    assert!(matches!(open_bytes(b"PK\x03\x04 a zip file").map(|_| ()), Err(Error::Unpack { .. })));
+    assert!(matches!(open(Path::new("/no/such/archive"), &SMALL).map(|_| ()), Err(Error::ReadSource { .. })));
+}
