@@ -2,11 +2,33 @@
 # Builds both images with buildah, on a Debian base made by debootstrap, into target/images/{operator,trainer}.tar, as
 # docker archives named localhost/lockstep-operator:dev and localhost/lockstep:dev. What has not changed is not built again.
 # The programs are those of $LOCKSTEP_BIN_DIR (default target/release).
+#   --base   only makes the Debian base, localhost/bookworm:1, and prints its archive
 #   --stage  only fills dist/, the folder that the Dockerfiles are built from, for another builder
 #   --sizes  afterwards prints the images' sizes as registries count them (compressed)
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 cd "$REPOSITORY"
+
+make_base() {
+  [ "$(id -u)" = 0 ] || fail "not root: debootstrap cannot make the base image"
+  say "base image: debootstrap (a minute, once)"
+  mkdir -p "$LOCKSTEP_CACHE/images"
+  work=$(mktemp -d "$LOCKSTEP_CACHE/images/base.XXXXXX")
+  trap 'rm -rf "$work"' EXIT
+  mkdir "$work/context"
+  debootstrap --variant=minbase --include=ca-certificates bookworm "$work/root" > "$work/log" 2>&1 ||
+    { tail "$work/log" >&2; fail "debootstrap failed"; }
+  (cd "$work/root" && rm -rf var/cache/apt/* var/lib/apt/lists/* usr/share/{doc,locale,man}/* var/log/*)
+  tar --create --file "$work/context/root.tar" --directory "$work/root" --sort=name --numeric-owner --one-file-system .
+  printf 'FROM scratch\nADD root.tar /\nCMD ["/bin/bash"]\n' > "$work/Dockerfile"
+  scripts/buildah.sh "$work/context" "$work/Dockerfile" localhost/bookworm:1 "$base"
+}
+base=$LOCKSTEP_CACHE/images/bookworm.tar
+if [ "${1:-}" != --stage ]; then
+  scripts/packages.sh
+  [ -f "$base" ] || make_base
+fi
+if [ "${1:-}" = --base ]; then echo "$base"; exit; fi
 
 programs=${LOCKSTEP_BIN_DIR:-target/release}
 for program in lockstep lockstep-operator; do
@@ -23,23 +45,6 @@ for library in libc10.so libcudart.so.13 libcupti.so.13 libgomp.so.1 libtorch.so
   [ ! -e "$libtorch/lib/$library" ] || cp --update --preserve=timestamps "$libtorch/lib/$library" dist/lib/
 done
 [ "${1:-}" != --stage ] || exit 0
-"$REPOSITORY/scripts/packages.sh"
-
-base=$LOCKSTEP_CACHE/images/bookworm.tar
-if [ ! -f "$base" ]; then
-  [ "$(id -u)" = 0 ] || fail "not root: debootstrap cannot make the base image"
-  say "base image: debootstrap (a minute, once)"
-  mkdir -p "$LOCKSTEP_CACHE/images"
-  work=$(mktemp -d "$LOCKSTEP_CACHE/images/base.XXXXXX")
-  trap 'rm -rf "$work"' EXIT
-  mkdir "$work/context"
-  debootstrap --variant=minbase --include=ca-certificates bookworm "$work/root" > "$work/log" 2>&1 || { tail "$work/log" >&2; fail "debootstrap failed"; }
-  rm -rf "$work"/root/var/cache/apt/* "$work"/root/var/lib/apt/lists/* "$work"/root/usr/share/{doc,locale,man}/* "$work"/root/var/log/*
-  tar --create --file "$work/context/root.tar" --directory "$work/root" --sort=name --numeric-owner --one-file-system .
-  printf 'FROM scratch\nADD root.tar /\nCMD ["/bin/bash"]\n' > "$work/Dockerfile"
-  scripts/buildah.sh "$work/context" "$work/Dockerfile" localhost/bookworm:1 "$base"
-fi
-
 mkdir -p target/images
 build() { # IMAGE NAME FILES…
   local image=$1 name=$2 key
