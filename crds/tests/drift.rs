@@ -1,4 +1,5 @@
 //! The chart installs what the types say.
+#![allow(clippy::unwrap_used)]
 
 const COMMITTED: &str = include_str!("../../charts/lockstep/files/cnntrainingjobs.yaml");
 

@@ -1,4 +1,5 @@
 //! Manifests in, violations out: one test per rule.
+#![allow(clippy::unwrap_used)]
 
 use lockstep_crds::{CnnTrainingJobSpec, ResolvedJob, Violation, canonical, resolve, resolved::*, spec::*};
 use proptest::prelude::*;
