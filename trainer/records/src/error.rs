@@ -56,7 +56,7 @@ pub enum Error {
     },
     /// A shard is shorter or longer than the manifest says.
     #[snafu(display(
-        "failed to read {shard}: it has {found} bytes, {} says {expected}",
+        "failed to read {shard}: it ends at byte {found}, {} says {expected}",
         manifest::FILE_NAME
     ))]
     ShardSize {

@@ -10,8 +10,11 @@ fn shard(records: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
+/// A thing and the offset of its record.
+type At<T> = (u64, T);
+
 /// Offsets and data of all records, then the offset and error that ended the walk, if any.
-fn walk(bytes: &[u8]) -> (Vec<(u64, Vec<u8>)>, Option<(u64, Error)>) {
+fn walk(bytes: &[u8]) -> (Vec<At<Vec<u8>>>, Option<At<Error>>) {
     let mut frames = Frames::new(bytes);
     let mut records = Vec::new();
     loop {

@@ -69,7 +69,8 @@ fn golden_digest() {
 
 #[test]
 fn the_digest_sees_content_and_nothing_else() {
-    let changes: [(bool, fn(&mut Manifest)); 9] = [
+    type Change = fn(&mut Manifest);
+    let changes: [(bool, Change); 9] = [
         (true, |m| m.shape.height = 4),
         (true, |m| m.layout = Layout::Chw),
         (true, |m| m.classes[0].push('s')),

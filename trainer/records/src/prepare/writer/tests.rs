@@ -99,7 +99,7 @@ async fn progress_is_told_and_ends_at_the_total() {
     write(source(1000, 20, None), &store, &options).await.unwrap();
     let told = told.lock().unwrap();
     assert_eq!(told.len(), 4);
-    assert!(told.iter().any(|progress| *progress == Progress { done: 1020, total: 1020 }));
+    assert!(told.contains(&Progress { done: 1020, total: 1020 }));
 }
 
 #[tokio::test]

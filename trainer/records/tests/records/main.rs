@@ -1,0 +1,8 @@
+//! Data sets on a real file system, whole and damaged, ours and TensorFlow's.
+#![allow(clippy::unwrap_used)]
+
+mod cifar10;
+mod damage;
+mod reading;
+mod support;
+mod tensorflow;
