@@ -20,6 +20,11 @@ impl<'a> Kubectl<'a> {
         Self { cluster, namespace }
     }
 
+    /// The namespace, if it is in one.
+    pub fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.cluster.command("kubectl");
         if let Some(namespace) = &self.namespace {

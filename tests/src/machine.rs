@@ -61,3 +61,12 @@ pub fn lacks_for_cluster() -> Option<String> {
         Err(error) => Some(format!("scripts/kubernetes.sh does not run: {error}")),
     }
 }
+
+/// Why the product's programs cannot be run, if they cannot.
+pub fn lacks_programs() -> Option<String> {
+    let missing = ["lockstep", "lockstep-operator"]
+        .map(|name| programs().join(name))
+        .into_iter()
+        .find(|path| !path.exists())?;
+    Some(format!("no {} (cargo build --release)", missing.display()))
+}

@@ -8,15 +8,17 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lockstep_tests::cluster::Cluster;
 use lockstep_tests::namespace::with_namespace;
 use lockstep_tests::wait::eventually;
 use lockstep_tests::{machine, process};
 use serde_json::json;
 
+use crate::world::World;
+
 /// Executors find each other by the names of a headless Service, and the operator finds the API server by its Service's
 /// address: without either every other test would fail, and nobody would know why.
-pub(crate) fn names_and_services_lead_to_pods(cluster: &Cluster) -> Result<()> {
+pub(crate) fn names_and_services_lead_to_pods(world: &World) -> Result<()> {
+    let cluster = &world.cluster;
     cluster.import(Path::new(&machine::script("images.sh", &["--base"])?))?;
     with_namespace(cluster, "names", |kubectl| {
         kubectl.apply(&json!({
@@ -60,7 +62,7 @@ pub(crate) fn names_and_services_lead_to_pods(cluster: &Cluster) -> Result<()> {
 
 /// A test program that is killed, or Ctrl-C, must cost nobody a reboot: a supervisor ends with its pipe, and what a killed
 /// one could not remove goes with the next start.
-pub(crate) fn a_killed_cluster_leaves_nothing_behind(_: &Cluster) -> Result<()> {
+pub(crate) fn a_killed_cluster_leaves_nothing_behind(_: &World) -> Result<()> {
     // A cache of its own, so that this cluster is another one than the one that the tests run on.
     let cache = machine::cache()?.join("lifecycle");
     fs::remove_dir_all(&cache).ok();

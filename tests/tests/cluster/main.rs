@@ -1,18 +1,22 @@
 //! The whole product on a real cluster: chart, operator, executors, volumes.
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use lockstep_tests::cluster::Cluster;
 use lockstep_tests::machine;
 use lockstep_tests::suite::{self, Test};
 
 mod harness;
+mod job;
+mod life;
+mod refusal;
+mod training;
+mod world;
 
 fn main() -> ExitCode {
     let cluster = machine::lacks_for_cluster();
+    let product = cluster.clone().or_else(machine::lacks_programs);
     macro_rules! tests {
-        ($($lacks:expr => $module:ident { $($test:ident)* })*) => {
+        ($($lacks:ident => $module:ident { $($test:ident)* })*) => {
             vec![$($(Test {
                 name: concat!(stringify!($module), "::", stringify!($test)),
                 lacks: $lacks.clone(),
@@ -25,6 +29,19 @@ fn main() -> ExitCode {
             names_and_services_lead_to_pods
             a_killed_cluster_leaves_nothing_behind
         }
+        product => training {
+            the_example_trains_on_two_executors_to_the_weights_of_one_process
+            killed_processes_and_deleted_pods_do_not_change_the_weights
+            training_goes_on_while_the_operator_is_gone
+        }
+        product => life {
+            a_suspended_job_goes_on_where_it_was
+            a_deleted_job_takes_all_its_children_along
+        }
+        product => refusal {
+            the_api_server_refuses_what_cannot_run_and_names_the_field
+            what_is_not_built_yet_fails_and_names_the_field
+        }
     };
-    suite::main(|| Cluster::start(Path::new(env!("CARGO_BIN_EXE_cluster"))), tests)
+    suite::main(world::World::start, tests)
 }

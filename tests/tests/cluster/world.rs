@@ -1,0 +1,119 @@
+//! What the tests share: the cluster, and, made when the first test asks for it, the product installed on it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use lockstep_tests::cluster::Cluster;
+use lockstep_tests::kubectl::helm;
+use lockstep_tests::machine;
+use serde_json::Value;
+
+use crate::job;
+
+/// The cluster and the product on it.
+pub(crate) struct World {
+    pub(crate) cluster: Cluster,
+    product: OnceLock<Result<Product, String>>,
+}
+
+/// The namespace that the chart is installed in.
+pub(crate) const SYSTEM: &str = "lockstep-system";
+
+/// Chart and images installed, data prepared, and the result that every run must reproduce.
+pub(crate) struct Product {
+    /// The data set as `lockstep prepare` made it: `train/` and `test/`.
+    pub(crate) data: PathBuf,
+    /// What `lockstep run` printed for the tests' job, in one process outside the cluster.
+    pub(crate) reference: Value,
+}
+
+impl Product {
+    /// The digest that every run of the job must end with.
+    pub(crate) fn weights_sha256(&self) -> Result<&str> {
+        self.reference["weightsSha256"].as_str().context("the reference has no weightsSha256")
+    }
+}
+
+impl World {
+    pub(crate) fn start() -> Result<Self> {
+        let cluster = Cluster::start(Path::new(env!("CARGO_BIN_EXE_cluster")))?;
+        Ok(Self { cluster, product: OnceLock::new() })
+    }
+
+    pub(crate) fn product(&self) -> Result<&Product> {
+        let product = self.product.get_or_init(|| self.install().map_err(|error| format!("{error:#}")));
+        product.as_ref().map_err(|error| anyhow!("{error}"))
+    }
+
+    fn install(&self) -> Result<Product> {
+        machine::script("images.sh", &[])?;
+        for image in ["operator", "trainer"] {
+            self.cluster.import(&machine::repository().join(format!("target/images/{image}.tar")))?;
+        }
+        let chart = machine::repository().join("charts/lockstep").display().to_string();
+        let mut install =
+            vec!["upgrade", "--install", "lockstep", &chart, "--namespace", SYSTEM, "--create-namespace"];
+        install.extend([
+            "--set",
+            "operator.image.repository=localhost/lockstep-operator,operator.image.tag=dev",
+        ]);
+        install.extend(["--set", "trainer.image.repository=localhost/lockstep,trainer.image.tag=dev"]);
+        install.extend(["--wait", "--timeout", "90s"]);
+        if let Err(error) = helm(&self.cluster, &install) {
+            let system = self.cluster.kubectl().run(&["get", "pods", "--namespace", SYSTEM, "--output=yaml"]);
+            bail!("{error:#}\n{}", system.unwrap_or_default());
+        }
+        let data = self.prepare()?;
+        let reference = self.reference(&data)?;
+        Ok(Product { data, reference })
+    }
+
+    fn prepare(&self) -> Result<PathBuf> {
+        let source = machine::script("data.sh", &["--slice"])?;
+        let [kind, folder, description] = source.lines().collect::<Vec<_>>()[..] else {
+            bail!("scripts/data.sh printed {source:?}");
+        };
+        eprintln!("data: {description}");
+        let (data, _) = self.cluster.volume("data")?;
+        lockstep(&["prepare", kind, folder, &data.display().to_string()])?;
+        Ok(data)
+    }
+
+    /// One process, no cluster, the same job and data.
+    fn reference(&self, data: &Path) -> Result<Value> {
+        let (volume, _) = self.cluster.volume("reference")?;
+        let manifest = volume.join("job.yaml");
+        std::fs::write(&manifest, job::on_this_machine(data, &volume)?.to_string())?;
+        let text = lockstep(&[
+            "run",
+            "--json",
+            "--fresh",
+            "--executors",
+            "1",
+            "--file",
+            &manifest.display().to_string(),
+        ])?;
+        let last = text.lines().last().context("lockstep run printed nothing")?;
+        let result: Value = serde_json::from_str(last).with_context(|| format!("no JSON: {last}"))?;
+        eprintln!("reference: {result}");
+        Ok(result)
+    }
+}
+
+fn lockstep(arguments: &[&str]) -> Result<String> {
+    let output = Command::new(machine::programs().join("lockstep"))
+        .args(arguments)
+        .env("LOCKSTEP_LOG", "warn")
+        .output()
+        .context("failed to run lockstep")?;
+    let (stdout, stderr) = (String::from_utf8(output.stdout)?, String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "lockstep {} failed ({}): {stderr}{stdout}",
+        arguments.join(" "),
+        output.status
+    );
+    Ok(stdout)
+}
