@@ -1,0 +1,51 @@
+//! Which executors could form a view, and who proposes it: pure functions of what gossip says.
+
+/// `c`, then by ascending index each of `eligible` that is linked to all chosen so far; ascending.
+pub(super) fn candidate_set(c: u32, eligible: &[u32], linked: impl Fn(u32, u32) -> bool) -> Vec<u32> {
+    let mut chosen = vec![c];
+    for peer in eligible {
+        if *peer != c && chosen.iter().all(|other| linked(*other, *peer)) {
+            chosen.push(*peer);
+        }
+    }
+    chosen.sort_unstable();
+    chosen
+}
+
+/// Who proposes: the one of `eligible` with the largest candidate set; ties go to a member of a working view, which knows
+/// where the round ends, then to the lowest index.
+pub(super) fn proposer(
+    eligible: &[u32],
+    linked: impl Fn(u32, u32) -> bool,
+    working: impl Fn(u32) -> bool,
+) -> Option<u32> {
+    let rank = |c: &u32| (candidate_set(*c, eligible, &linked).len(), working(*c), std::cmp::Reverse(*c));
+    eligible.iter().copied().max_by_key(rank)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_mesh_is_proposed_by_the_lowest_index() {
+        assert_eq!(candidate_set(2, &[0, 1, 2, 3], |_, _| true), vec![0, 1, 2, 3]);
+        assert_eq!(proposer(&[0, 1, 2, 3], |_, _| true, |_| false), Some(0));
+        assert_eq!(proposer(&[0, 1, 2, 3], |_, _| true, |c| c > 1), Some(2));
+    }
+
+    #[test]
+    fn a_cut_between_two_leaves_one_of_them_spare() {
+        let linked = |a: u32, b: u32| !matches!((a, b), (0, 2) | (2, 0));
+        assert_eq!(candidate_set(0, &[0, 1, 2], linked), vec![0, 1]);
+        assert_eq!(candidate_set(1, &[0, 1, 2], linked), vec![0, 1]);
+        assert_eq!(candidate_set(2, &[0, 1, 2], linked), vec![1, 2]);
+        assert_eq!(proposer(&[0, 1, 2], linked, |_| false), Some(0));
+    }
+
+    #[test]
+    fn the_larger_side_proposes_even_if_it_has_the_higher_indexes() {
+        let linked = |a: u32, b: u32| (a < 2) == (b < 2);
+        assert_eq!(proposer(&[0, 1, 2, 3, 4], linked, |_| false), Some(2));
+    }
+}

@@ -1,0 +1,380 @@
+//! One reduction within one view: reduce-scatter of node sums to the owners of pieces, all-gather of finished pieces.
+//!
+//! Pure data flow: [`super::training`] feeds it sums and chunks and sends what it returns.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::assignment::{Piece, pieces};
+use super::message::Values;
+use crate::tree::{Folder, Node, NodeSum, Tree};
+
+/// A node's sum, shared with the messages that carry pieces of it.
+#[derive(Debug, Clone)]
+pub(super) struct SharedSum {
+    pub values: Arc<Vec<f32>>,
+    pub counts: Vec<u64>,
+}
+
+impl From<NodeSum> for SharedSum {
+    fn from(NodeSum { values, counts }: NodeSum) -> Self {
+        Self { values: Arc::new(values), counts }
+    }
+}
+
+/// Sums of the open round that this executor has computed; they outlive views.
+#[derive(Debug, Default)]
+pub(super) struct Kept(BTreeMap<Node, SharedSum>);
+
+impl Kept {
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(super) fn insert(&mut self, node: Node, sum: NodeSum) {
+        self.0.entry(node).or_insert_with(|| sum.into());
+    }
+
+    /// What has to be computed so that `node` can be summed: nothing, parts of it, or all.
+    pub(super) fn missing(&self, node: Node) -> Vec<Node> {
+        if self.0.contains_key(&node) {
+            return Vec::new();
+        }
+        let begun = self.0.keys().any(|kept| node.contains(*kept));
+        match node.children() {
+            Some((left, right)) if begun => [self.missing(left), self.missing(right)].concat(),
+            _ => vec![node],
+        }
+    }
+
+    /// The sum of `node`, if it is here or can be put together from what is here.
+    pub(super) fn take(&mut self, node: Node) -> Option<SharedSum> {
+        if let Some(sum) = self.0.get(&node) {
+            return Some(sum.clone());
+        }
+        if !self.missing(node).is_empty() {
+            return None;
+        }
+        let mut folder = Folder::new(Tree::new(node.len));
+        let below = |kept: Node| Node { start: kept.start - node.start, len: kept.len };
+        drop(folder.want(&[below(node)]));
+        let mut whole = None;
+        // A kept node may lie within another one: the folder ignores it if the larger one comes first.
+        let mut parts: Vec<Node> = self.0.keys().copied().filter(|kept| node.contains(*kept)).collect();
+        parts.sort_by_key(|part| std::cmp::Reverse(part.len));
+        for part in parts {
+            if let Some(sum) = self.0.get(&part) {
+                let sum = NodeSum { values: sum.values.to_vec(), counts: sum.counts.clone() };
+                whole = whole.or(folder.insert_node(below(part), sum).pop());
+            }
+        }
+        let (_, sum) = whole?;
+        self.0.retain(|kept, _| !node.contains(*kept));
+        self.0.insert(node, sum.into());
+        self.0.get(&node).cloned()
+    }
+}
+
+/// A chunk that breaks a rule of the round, as a reason to close the connection it came on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// The node is not one that the sender computes.
+    Node,
+    /// The piece does not exist or is somebody else's.
+    Piece,
+    /// Too many or too few floats or integers.
+    Shape,
+}
+
+impl Broken {
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Node => "a sum of a node that is not the sender's",
+            Self::Piece => "a chunk of a piece that does not exist or is not the sender's to send",
+            Self::Shape => "a chunk of the wrong size",
+        }
+    }
+}
+
+/// A piece that is finished here and goes to everybody.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub start: usize,
+    pub values: Values,
+    pub counts: Vec<u64>,
+}
+
+/// A piece of an own sum that goes to its owner.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub owner: usize,
+    pub start: usize,
+    pub values: Values,
+    pub counts: Vec<u64>,
+}
+
+/// The open round of a view.
+#[derive(Debug)]
+pub(super) struct Round {
+    pub number: u64,
+    root: Node,
+    rank: usize,
+    counts: usize,
+    /// By rank.
+    nodes: Vec<Vec<Node>>,
+    pieces: Vec<Piece>,
+    /// By piece; `Some` for unfinished pieces of our own.
+    folders: Vec<Option<Folder<NodeSum>>>,
+    /// By piece.
+    finished: Vec<bool>,
+    /// Own nodes whose sums went out.
+    pub sent: Vec<Node>,
+    result: Vec<f32>,
+    result_counts: Vec<u64>,
+}
+
+impl Round {
+    /// `nodes`: by rank, together all leaves of the tree under `root`.
+    pub(super) fn new(
+        number: u64,
+        root: Node,
+        rank: usize,
+        nodes: Vec<Vec<Node>>,
+        (len, counts): (usize, usize),
+        chunk: usize,
+    ) -> Self {
+        let pieces = pieces(len, nodes.len(), chunk);
+        let folder = |piece: &Piece| {
+            (piece.owner == rank).then(|| {
+                let mut folder = Folder::new(Tree::new(root.len));
+                drop(folder.want(&[root]));
+                folder
+            })
+        };
+        Self {
+            number,
+            root,
+            rank,
+            counts,
+            folders: pieces.iter().map(folder).collect(),
+            finished: vec![false; pieces.len()],
+            sent: Vec::new(),
+            result: vec![0.0; len],
+            result_counts: Vec::new(),
+            nodes,
+            pieces,
+        }
+    }
+
+    pub(super) fn root(&self) -> Node {
+        self.root
+    }
+
+    pub(super) fn own_nodes(&self) -> &[Node] {
+        &self.nodes[self.rank]
+    }
+
+    fn counts_of(&self, piece: usize) -> usize {
+        if piece == 0 { self.counts } else { 0 }
+    }
+
+    /// Takes an own sum: what others need of it, and the pieces that it finishes here.
+    pub(super) fn own_sum(&mut self, node: Node, sum: &SharedSum) -> (Vec<Outgoing>, Vec<Finished>) {
+        self.sent.push(node);
+        let mut outgoing = Vec::new();
+        let mut finished = Vec::new();
+        for at in 0..self.pieces.len() {
+            let Piece { owner, start, len } = self.pieces[at];
+            let counts = if at == 0 { sum.counts.clone() } else { Vec::new() };
+            if owner == self.rank {
+                let values = sum.values[start..start + len].to_vec();
+                finished.extend(self.fold(at, node, NodeSum { values, counts }));
+            } else {
+                outgoing.push(Outgoing {
+                    owner,
+                    start,
+                    values: Values::new(Arc::clone(&sum.values), start..start + len),
+                    counts,
+                });
+            }
+        }
+        (outgoing, finished)
+    }
+
+    /// Takes a piece of another rank's sum; the piece, if that finishes it.
+    pub(super) fn sum(
+        &mut self,
+        from: usize,
+        node: Node,
+        start: u64,
+        values: Values,
+        counts: Vec<u64>,
+    ) -> Result<Option<Finished>, Broken> {
+        if from == self.rank || !self.nodes.get(from).is_some_and(|nodes| nodes.contains(&node)) {
+            return Err(Broken::Node);
+        }
+        let at = self.piece(self.rank, start, values.len(), counts.len())?;
+        Ok(self.fold(at, node, NodeSum { values: values.into_vec(), counts }))
+    }
+
+    /// Takes a finished piece from its owner.
+    pub(super) fn gathered(
+        &mut self,
+        from: usize,
+        start: u64,
+        values: &[f32],
+        counts: Vec<u64>,
+    ) -> Result<(), Broken> {
+        if from == self.rank {
+            return Err(Broken::Piece);
+        }
+        let at = self.piece(from, start, values.len(), counts.len())?;
+        self.finish(at, values, counts);
+        Ok(())
+    }
+
+    /// The vector and the integers, once every piece is there.
+    pub(super) fn take_result(&mut self) -> Option<(Vec<f32>, Vec<u64>)> {
+        if !self.finished.iter().all(|finished| *finished) {
+            return None;
+        }
+        Some((std::mem::take(&mut self.result), std::mem::take(&mut self.result_counts)))
+    }
+
+    /// The piece of `owner` that starts at `start`. Two pieces may start there, if one of them is empty.
+    fn piece(&self, owner: usize, start: u64, len: usize, counts: usize) -> Result<usize, Broken> {
+        let piece = |piece: &Piece| piece.owner == owner && piece.start as u64 == start;
+        let at = self.pieces.iter().position(piece).ok_or(Broken::Piece)?;
+        if self.pieces[at].len == len && self.counts_of(at) == counts { Ok(at) } else { Err(Broken::Shape) }
+    }
+
+    fn fold(&mut self, at: usize, node: Node, sum: NodeSum) -> Option<Finished> {
+        let (_, root) = self.folders[at].as_mut()?.insert_node(node, sum).pop()?;
+        self.folders[at] = None;
+        let NodeSum { values, counts } = root;
+        self.finish(at, &values, counts.clone());
+        Some(Finished { start: self.pieces[at].start, values: values.into(), counts })
+    }
+
+    /// The first one stays: a second copy would have the same bits anyway.
+    fn finish(&mut self, at: usize, values: &[f32], counts: Vec<u64>) {
+        if !self.finished[at] {
+            self.finished[at] = true;
+            let start = self.pieces[at].start;
+            self.result[start..start + values.len()].copy_from_slice(values);
+            if at == 0 {
+                self.result_counts = counts;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::assignment;
+    use crate::tree::Summand;
+    use proptest::prelude::*;
+
+    fn leaf(leaf: u32, len: usize) -> NodeSum {
+        let value =
+            |at: usize| ((leaf as usize * 7919 + at * 104_729) % 10_007) as f32 / (1 + leaf % 13) as f32;
+        NodeSum { values: (0..len).map(value).collect(), counts: vec![u64::from(leaf)] }
+    }
+
+    fn fold(node: Node, len: usize) -> NodeSum {
+        let Some((left, right)) = node.children() else { return leaf(node.start, len) };
+        let mut sum = fold(left, len);
+        sum.add(&fold(right, len));
+        sum
+    }
+
+    proptest! {
+        /// The all-reduce over any number of members, with messages in any order, is the fold of one member.
+        #[test]
+        fn all_members_get_the_bits_of_one(
+            leaves in 1u32..20, len in 0usize..40, chunk in 1usize..9, weights in prop::collection::vec(1u32..9, 1..6), seed: u64,
+        ) {
+            let root = Tree::new(leaves).root().unwrap();
+            let nodes = assignment::nodes(leaves, &weights);
+            let mut rounds: Vec<Round> = (0..weights.len())
+                .map(|rank| Round::new(0, root, rank, nodes.clone(), (len, 1), chunk)).collect();
+            // (to, from, node or finished, start, values, counts)
+            let mut wire: Vec<(usize, usize, Option<Node>, usize, Values, Vec<u64>)> = Vec::new();
+            let members = weights.len();
+            let broadcast = |wire: &mut Vec<_>, from: usize, finished: Vec<Finished>| for piece in finished {
+                for to in (0..members).filter(|to| *to != from) {
+                    wire.push((to, from, None, piece.start, piece.values.clone(), piece.counts.clone()));
+                }
+            };
+            for rank in 0..members {
+                for node in &nodes[rank] {
+                    let (outgoing, finished) = rounds[rank].own_sum(*node, &fold(*node, len).into());
+                    wire.extend(outgoing.into_iter().map(|part| (part.owner, rank, Some(*node), part.start, part.values, part.counts)));
+                    broadcast(&mut wire, rank, finished);
+                }
+            }
+            let mut state = seed | 1;
+            while !wire.is_empty() {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let at = (state >> 33) as usize % wire.len();
+                let (to, from, node, start, values, counts) = wire.swap_remove(at);
+                match node {
+                    Some(node) => {
+                        // A duplicate changes nothing.
+                        let copy = rounds[to].sum(from, node, start as u64, values.clone(), counts.clone()).unwrap();
+                        prop_assert!(rounds[to].sum(from, node, start as u64, values, counts).unwrap().is_none());
+                        broadcast(&mut wire, to, copy.into_iter().collect());
+                    }
+                    None => rounds[to].gathered(from, start as u64, &values, counts).unwrap(),
+                }
+            }
+            let expected = fold(root, len);
+            for round in &mut rounds {
+                let (values, counts) = round.take_result().unwrap();
+                prop_assert!(Values::from(values) == Values::from(expected.values.clone()));
+                prop_assert_eq!(&counts, &expected.counts);
+            }
+        }
+
+        /// After a view change only what is missing is computed, and the sums are the same.
+        #[test]
+        fn kept_sums_serve_later_wishes(leaves in 1u32..30, have in prop::collection::vec(any::<prop::sample::Index>(), 0..6), at: prop::sample::Index) {
+            let mut all = vec![Tree::new(leaves).root().unwrap()];
+            let mut next = 0;
+            while next < all.len() {
+                all.extend(all[next].children().into_iter().flat_map(|(left, right)| [left, right]));
+                next += 1;
+            }
+            let mut kept = Kept::default();
+            for index in have {
+                let node = *index.get(&all);
+                kept.insert(node, fold(node, 3));
+            }
+            let wanted = *at.get(&all);
+            for node in kept.missing(wanted) {
+                prop_assert!(wanted.contains(node));
+                kept.insert(node, fold(node, 3));
+            }
+            let sum = kept.take(wanted).unwrap();
+            prop_assert_eq!(sum.values.as_ref(), &fold(wanted, 3).values);
+        }
+    }
+
+    #[test]
+    fn chunks_that_break_a_rule_change_nothing() {
+        let root = Tree::new(4).root().unwrap();
+        let nodes = assignment::nodes(4, &[1, 1]);
+        let mut round = Round::new(0, root, 0, nodes.clone(), (6, 1), 8);
+        let zeros = |len: usize| Values::from(vec![0.0; len]);
+        assert_eq!(round.sum(1, nodes[0][0], 0, zeros(3), vec![1]).unwrap_err(), Broken::Node);
+        assert_eq!(round.sum(7, nodes[1][0], 0, zeros(3), vec![1]).unwrap_err(), Broken::Node);
+        assert_eq!(round.sum(1, nodes[1][0], 1, zeros(3), vec![1]).unwrap_err(), Broken::Piece);
+        assert_eq!(round.sum(1, nodes[1][0], 3, zeros(3), vec![]).unwrap_err(), Broken::Piece);
+        assert_eq!(round.sum(1, nodes[1][0], 0, zeros(2), vec![1]).unwrap_err(), Broken::Shape);
+        assert_eq!(round.sum(1, nodes[1][0], 0, zeros(3), vec![]).unwrap_err(), Broken::Shape);
+        assert_eq!(round.gathered(1, 0, &zeros(3), vec![1]).unwrap_err(), Broken::Piece);
+        assert_eq!(round.gathered(1, 3, &zeros(4), vec![]).unwrap_err(), Broken::Shape);
+        assert!(round.take_result().is_none());
+    }
+}

@@ -1,0 +1,196 @@
+//! The rounds of a view: ask the application for sums, exchange them, hand over the result.
+
+use std::sync::Arc;
+
+use super::assignment;
+use super::message::{Chunk, Message};
+use super::round::{Broken, Finished, Outgoing, Round};
+use super::{Core, Stage, View};
+use crate::tree::{Node, NodeSum, Tree};
+use crate::{Action, Plan};
+
+/// Floats that may wait for a round that is not open here yet, beside what a round of the longest vector so far needs.
+const EARLY_FLOATS: usize = 16 << 20;
+
+impl Core {
+    /// Opens the next round of the view once the application is ready for it.
+    pub(super) fn open_round(&mut self) {
+        let Plan::Reduce { leaves, len, counts } = self.app.plan else { return };
+        let number = self.app.round;
+        let Some(root) = Tree::new(leaves).root() else { return };
+        let Some(view) = self.view.as_mut().filter(|view| view.round.is_none()) else { return };
+        if self.app.stage != Stage::Ready {
+            return;
+        }
+        let nodes = assignment::nodes(leaves, &view.weights);
+        let round = Round::new(number, root, view.rank, nodes, (len, counts), self.chunk);
+        let missing = round.own_nodes().iter().flat_map(|node| self.app.kept.missing(*node)).collect();
+        view.round = Some(round);
+        self.dirty = true;
+        self.act(Action::Compute { round: number, nodes: missing });
+        self.send_sums();
+        let early = std::mem::take(&mut self.early);
+        self.early_floats = 0;
+        for (from, message) in early {
+            self.on_chunk(from, message);
+        }
+    }
+
+    /// A sum that the application has computed. It is kept whether there is a view or not.
+    pub(super) fn on_own_sum(&mut self, round: u64, node: Node, sum: NodeSum) {
+        let Plan::Reduce { leaves, len, counts } = self.app.plan else { return };
+        if self.app.stage != Stage::Ready || self.app.round != round {
+            return;
+        }
+        if !Tree::new(leaves).has(node) || sum.values.len() != len || sum.counts.len() != counts {
+            let (values, integers) = (sum.values.len(), sum.counts.len());
+            return self.fail(format!(
+                "round {round} was planned with {leaves} leaves, {len} floats and {counts} integers; \
+                 its sum of {node:?} has {values} and {integers}"
+            ));
+        }
+        self.app.kept.insert(node, sum);
+        self.send_sums();
+    }
+
+    /// Sends the own sums that are there and were not sent in this view.
+    fn send_sums(&mut self) {
+        let Some((view, round)) =
+            self.view.as_mut().and_then(|View { members, round, .. }| Some((members.len(), round.as_mut()?)))
+        else {
+            return;
+        };
+        let mut outgoing: Vec<(Node, Outgoing)> = Vec::new();
+        let mut finished = Vec::new();
+        let mut whole = None;
+        let unsent: Vec<Node> =
+            round.own_nodes().iter().copied().filter(|node| !round.sent.contains(node)).collect();
+        for node in unsent {
+            let Some(sum) = self.app.kept.take(node) else { continue };
+            if view == 1 {
+                // The only member's only node is the root.
+                whole = Some(sum);
+                continue;
+            }
+            let (parts, pieces) = round.own_sum(node, &sum);
+            outgoing.extend(parts.into_iter().map(|part| (node, part)));
+            finished.extend(pieces);
+        }
+        if let Some(sum) = whole {
+            return self.reduced(sum.values, sum.counts);
+        }
+        let Some(View { ballot, members, round: Some(round), .. }) = &self.view else { return };
+        let (ballot, number) = (*ballot, round.number);
+        let parts: Vec<(u32, Message)> = outgoing
+            .into_iter()
+            .map(|(node, Outgoing { owner, start, values, counts })| {
+                let chunk =
+                    Chunk { ballot, round: number, node, start: start as u64, pace: 0, counts, values };
+                (members[owner].index, Message::Sum(chunk))
+            })
+            .collect();
+        for (to, part) in parts {
+            self.send(to, part);
+        }
+        self.broadcast(finished);
+    }
+
+    /// Sends finished pieces to all members and ends the round when all are there.
+    fn broadcast(&mut self, finished: Vec<Finished>) {
+        let Some(View { ballot, members, round: Some(round), rank, .. }) = &self.view else { return };
+        let (ballot, number, node, rank) = (*ballot, round.number, round.root(), *rank);
+        let others: Vec<u32> = members
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| *at != rank)
+            .map(|(_, member)| member.index)
+            .collect();
+        for Finished { start, values, counts } in finished {
+            let chunk = Chunk { ballot, round: number, node, start: start as u64, pace: 0, counts, values };
+            for to in &others {
+                self.send(*to, Message::Finished(chunk.clone()));
+            }
+        }
+        let result = self.view.as_mut().and_then(|view| view.round.as_mut()).and_then(Round::take_result);
+        if let Some((values, counts)) = result {
+            self.reduced(Arc::new(values), counts);
+        }
+    }
+
+    /// A round is over: hands its result to the application and to whoever learns from us.
+    pub(super) fn reduced(&mut self, values: Arc<Vec<f32>>, counts: Vec<u64>) {
+        let round = self.app.round;
+        self.app.stage = Stage::Applying;
+        self.app.kept.clear();
+        self.app.last = Some((round, Arc::clone(&values), counts.clone()));
+        if let Some(view) = &mut self.view {
+            view.round = None;
+        }
+        self.dirty = true;
+        self.teach(round, &values, &counts);
+        self.act(Action::Reduced { round, values, counts });
+    }
+
+    /// A chunk from a peer: used, kept for later, or dropped.
+    pub(super) fn on_chunk(&mut self, from: u32, message: Message) {
+        let (Message::Sum(chunk) | Message::Finished(chunk)) = &message else { return };
+        let (ballot, number) = (chunk.ballot, chunk.round);
+        let Some(view) = self.view.as_mut().filter(|view| view.ballot == ballot) else {
+            // Its view is promised, but the commit travels on another connection.
+            if self.pending.as_ref().is_some_and(|pending| pending.ballot == ballot) {
+                self.keep_early(from, message);
+            }
+            return;
+        };
+        let Some(rank) = view.rank_of(from) else { return };
+        let open = view.round.as_mut().filter(|round| round.number == number);
+        let Some(round) = open else {
+            let next = self.app.round + u64::from(self.app.stage == Stage::Applying);
+            // A peer is at most one round ahead: it needs our part of every round.
+            if number == next || number == next + 1 {
+                self.keep_early(from, message);
+            }
+            return;
+        };
+        let outcome = match message {
+            Message::Sum(Chunk { node, start, counts, values, .. }) => {
+                round.sum(rank, node, start, values, counts)
+            }
+            Message::Finished(Chunk { node, .. }) if node != round.root() => Err(Broken::Node),
+            Message::Finished(Chunk { start, counts, values, .. }) => {
+                round.gathered(rank, start, &values, counts).map(|()| None)
+            }
+            _ => return,
+        };
+        match outcome {
+            Ok(finished) => self.broadcast(finished.into_iter().collect()),
+            Err(broken) => self.reject(from, broken.reason()),
+        }
+    }
+
+    fn keep_early(&mut self, from: u32, message: Message) {
+        let (Message::Sum(chunk) | Message::Finished(chunk)) = &message else { return };
+        let limit = EARLY_FLOATS + 16 * self.app.longest;
+        // Small chunks cost too.
+        self.early_floats += chunk.values.len() + 64;
+        if self.early_floats > limit {
+            self.early_keep();
+            return self.reject(from, "too many chunks of rounds to come");
+        }
+        self.early.push((from, message));
+    }
+
+    /// Forgets chunks of views that are neither worked in nor promised.
+    pub(super) fn early_keep(&mut self) {
+        let ballots =
+            [self.view.as_ref().map(|view| view.ballot), self.pending.as_ref().map(|pending| pending.ballot)];
+        let mut floats = 0;
+        self.early.retain(|(_, message)| {
+            let (Message::Sum(chunk) | Message::Finished(chunk)) = message else { return false };
+            let keep = ballots.contains(&Some(chunk.ballot));
+            floats += if keep { chunk.values.len() + 64 } else { 0 };
+            keep
+        });
+        self.early_floats = floats;
+    }
+}

@@ -1,0 +1,695 @@
+//! N executors on a simulated network in one thread, from one seed: delay, order across connections, cuts in one direction
+//! or both, crashes, restarts, freezes, clean leaves, damaged and repeated messages.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::time::Duration;
+
+use lockstep_collective::core::{Ballot, ConnectionId, Control, Core, Effect, Event, Message};
+use lockstep_collective::{Command, Config};
+
+use crate::app::{App, Job, Work, mix};
+
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(seed: u64) -> Self {
+        Self(mix(seed))
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mix(self.0)
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next() % n.max(1)
+    }
+
+    pub fn chance(&mut self, one_in: u64) -> bool {
+        self.below(one_in) == 0
+    }
+}
+
+/// What may go wrong, per opportunity.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Faults {
+    pub crashes: bool,
+    pub cuts: bool,
+    pub freezes: bool,
+    pub leaves: bool,
+    pub garbage: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    pub seed: u64,
+    pub executors: u32,
+    pub min_executors: u32,
+    pub rounds: u64,
+    pub faults: Option<Faults>,
+    /// Faults happen before this moment (microseconds); then everything heals.
+    pub storm: u64,
+}
+
+#[derive(Debug)]
+enum Happening {
+    Deliver { connection: ConnectionId, to: u32, message: Message },
+    Lost { connection: ConnectionId, at: u32 },
+    Connected { connection: ConnectionId, at: u32 },
+    Dial { from: u32, to: u32 },
+    Tick { at: u32, life: u64, turn: u64 },
+    Done { at: u32, life: u64, work: Work },
+    Fault,
+    Thaw { at: u32 },
+    Start { at: u32 },
+    Heal { from: u32, to: u32 },
+}
+
+struct Item(u64, u64, Happening);
+impl PartialEq for Item {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0, self.1) == (other.0, other.1)
+    }
+}
+impl Eq for Item {}
+impl PartialOrd for Item {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Item {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        Reverse((self.0, self.1)).cmp(&Reverse((other.0, other.1)))
+    }
+}
+
+struct Connection {
+    /// Dialler and dialled.
+    ends: [u32; 2],
+    /// Lives of the two processes.
+    lives: [u64; 2],
+    open: [bool; 2],
+    /// Earliest next delivery towards each end: a connection keeps order.
+    clear: [u64; 2],
+    /// What waits for a cut to heal, towards each end; `None` is the end of the connection.
+    held: [VecDeque<Option<Message>>; 2],
+}
+
+struct Process {
+    life: u64,
+    core: Core,
+    app: App,
+    turn: u64,
+    frozen: bool,
+    /// What arrived while frozen.
+    inbox: VecDeque<Happening>,
+    /// Microseconds a leaf takes.
+    pace: u64,
+}
+
+pub struct World {
+    pub setup: Setup,
+    pub job: Job,
+    pub rng: Rng,
+    pub now: u64,
+    sequence: u64,
+    queue: BinaryHeap<Item>,
+    processes: BTreeMap<u32, Process>,
+    lives: u64,
+    connections: BTreeMap<ConnectionId, Connection>,
+    next_connection: ConnectionId,
+    cut: BTreeSet<(u32, u32)>,
+    pub storage: BTreeMap<u64, u64>,
+    old_messages: VecDeque<Message>,
+    pub trace: u64,
+    pub events: u64,
+    pub stats: Stats,
+}
+
+/// What a run went through.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Stats {
+    pub views: u64,
+    pub snapshots: u64,
+    pub computed: u64,
+    pub crashes: u64,
+    pub cuts: u64,
+    pub freezes: u64,
+    pub leaves: u64,
+    pub garbage: u64,
+    pub restores: u64,
+}
+
+const HEARTBEAT: u64 = 400_000;
+
+impl World {
+    pub fn new(setup: Setup) -> Self {
+        let mut world = Self {
+            job: Job::new(setup.seed, setup.rounds),
+            rng: Rng::new(setup.seed),
+            setup,
+            now: 0,
+            sequence: 0,
+            queue: BinaryHeap::new(),
+            processes: BTreeMap::new(),
+            lives: 0,
+            connections: BTreeMap::new(),
+            next_connection: 0,
+            cut: BTreeSet::new(),
+            storage: BTreeMap::new(),
+            old_messages: VecDeque::new(),
+            trace: 0,
+            events: 0,
+            stats: Stats::default(),
+        };
+        for at in 0..setup.executors {
+            let delay = world.rng.below(300_000);
+            world.after(delay, Happening::Start { at });
+            for to in 0..at {
+                world.after(delay, Happening::Dial { from: at, to });
+            }
+        }
+        if setup.faults.is_some() {
+            world.after(400_000, Happening::Fault);
+        }
+        world
+    }
+
+    fn after(&mut self, delay: u64, happening: Happening) {
+        self.sequence += 1;
+        self.queue.push(Item(self.now + delay, self.sequence, happening));
+    }
+
+    /// Runs until `done`, or until `limit` (microseconds of simulated time) is reached.
+    pub fn run(&mut self, limit: u64, done: impl Fn(&Self) -> bool) -> bool {
+        while !done(self) {
+            let Some(Item(time, _, happening)) = self.queue.pop() else { return false };
+            if time > limit {
+                self.now = limit;
+                return false;
+            }
+            self.now = time;
+            self.events += 1;
+            self.happen(happening);
+        }
+        true
+    }
+
+    pub fn all_finished(&self) -> bool {
+        self.processes.len() == self.setup.executors as usize
+            && self.processes.values().all(|process| !process.frozen && process.app.round == self.job.rounds)
+    }
+
+    pub fn process_round(&self, at: u32) -> Option<u64> {
+        self.processes.get(&at).map(|process| process.app.round)
+    }
+
+    pub fn is_joined(&self, at: u32) -> bool {
+        self.processes.get(&at).is_some_and(|process| process.app.joined)
+    }
+
+    pub fn app(&mut self, at: u32) -> Option<&mut App> {
+        self.processes.get_mut(&at).map(|process| &mut process.app)
+    }
+
+    pub fn describe(&self) -> String {
+        let line = |(at, process): (&u32, &Process)| {
+            let App { round, joined, last_word, .. } = &process.app;
+            format!(
+                "  executor {at}: round {round}, joined {joined}, frozen {}: {last_word}\n{:#?}\n",
+                process.frozen, process.core
+            )
+        };
+        format!(
+            "at {} us, {} events, {:?}\n{}",
+            self.now,
+            self.events,
+            self.stats,
+            self.processes.iter().map(line).collect::<String>()
+        )
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Start { at } => self.start(at),
+            Happening::Dial { from, to } => self.dial(from, to),
+            Happening::Fault => self.fault(),
+            Happening::Heal { from, to } => self.heal(from, to),
+            Happening::Thaw { at } => {
+                if let Some(process) = self.processes.get_mut(&at) {
+                    process.frozen = false;
+                    let inbox = std::mem::take(&mut process.inbox);
+                    for happening in inbox {
+                        self.happen(happening);
+                    }
+                }
+            }
+            Happening::Deliver { connection, to, message } => {
+                if let Some(message) = self.thawed(to, Happening::Deliver { connection, to, message })
+                    && let Happening::Deliver { message, .. } = message
+                    && self.end(connection, to).is_some_and(|end| self.connections[&connection].open[end])
+                {
+                    self.handle(to, Event::Message { connection, message });
+                }
+            }
+            Happening::Lost { connection, at } => {
+                if self.thawed(at, Happening::Lost { connection, at }).is_some()
+                    && let Some(end) = self.end(connection, at)
+                    && let Some(link) = self.connections.get_mut(&connection)
+                    && std::mem::replace(&mut link.open[end], false)
+                {
+                    self.handle(at, Event::Disconnected { connection });
+                }
+            }
+            Happening::Connected { connection, at } => {
+                if self.thawed(at, Happening::Connected { connection, at }).is_some()
+                    && let Some(end) = self.end(connection, at)
+                {
+                    let link = &self.connections[&connection];
+                    let dialed = (end == 0).then_some(link.ends[1]);
+                    if link.open[end] {
+                        self.handle(at, Event::Connected { connection, dialed });
+                    }
+                }
+            }
+            Happening::Tick { at, life, turn } => {
+                let due = self
+                    .processes
+                    .get(&at)
+                    .is_some_and(|process| process.life == life && process.turn == turn);
+                if due && self.thawed(at, Happening::Tick { at, life, turn }).is_some() {
+                    self.handle(at, Event::Tick);
+                }
+            }
+            Happening::Done { at, life, work } => {
+                if self.processes.get(&at).is_some_and(|process| process.life == life)
+                    && let Some(Happening::Done { work, .. }) =
+                        self.thawed(at, Happening::Done { at, life, work })
+                    && let Some(process) = self.processes.get_mut(&at)
+                {
+                    let (commands, work) = process.app.on_done(&self.job, work, &mut self.storage);
+                    self.give(at, commands, work);
+                }
+            }
+        }
+    }
+
+    /// The happening, unless it has to wait for a frozen process.
+    fn thawed(&mut self, at: u32, happening: Happening) -> Option<Happening> {
+        match self.processes.get_mut(&at) {
+            Some(process) if process.frozen => {
+                process.inbox.push_back(happening);
+                None
+            }
+            _ => Some(happening),
+        }
+    }
+
+    fn end(&self, connection: ConnectionId, at: u32) -> Option<usize> {
+        let link = self.connections.get(&connection)?;
+        let end = link.ends.iter().position(|end| *end == at)?;
+        (self.processes.get(&at)?.life == link.lives[end]).then_some(end)
+    }
+
+    fn start(&mut self, at: u32) {
+        if self.processes.contains_key(&at) {
+            return;
+        }
+        self.lives += 1;
+        // Usually the newest checkpoint; a listing may also be stale.
+        let newest = if self.rng.chance(4) { None } else { self.storage.last_key_value() };
+        let (round, state) = newest.map_or((0, App::initial(&self.job)), |(round, state)| (*round, *state));
+        let config = Config {
+            index: at,
+            executors: self.setup.executors,
+            min_executors: self.setup.min_executors,
+            join_grace: Duration::from_millis(1500),
+            heartbeat_timeout: Duration::from_micros(HEARTBEAT),
+            start_timeout: Duration::from_secs(60),
+            job_uid: "job".to_owned(),
+            result_hash: [1; 32],
+            fingerprint: [2; 32],
+            incarnation: mix(self.lives ^ self.setup.seed),
+            seed: self.rng.next(),
+        };
+        let core = Core::with_chunk(config, Duration::from_micros(self.now), 4);
+        let app = App::new(round, state, self.setup.min_executors as usize);
+        let pace = 500 + self.rng.below(8_000);
+        let process =
+            Process { life: self.lives, core, app, turn: 0, frozen: false, inbox: VecDeque::new(), pace };
+        let ready = process.app.ready(&self.job);
+        self.processes.insert(at, process);
+        let delay = self.rng.below(20_000);
+        let saved = Work::Answer(Command::CheckpointCommitted { round });
+        self.after(delay, Happening::Done { at, life: self.lives, work: saved });
+        self.after(delay, Happening::Done { at, life: self.lives, work: Work::Answer(ready) });
+        self.handle(at, Event::Tick);
+    }
+
+    fn dial(&mut self, from: u32, to: u32) {
+        let again = 20_000 + self.rng.below(150_000);
+        self.after(again, Happening::Dial { from, to });
+        let (Some(dialer), Some(dialed)) = (self.processes.get(&from), self.processes.get(&to)) else {
+            return;
+        };
+        let lives = [dialer.life, dialed.life];
+        let ends = [from, to];
+        let has = |link: &Connection| link.ends == ends && link.lives[0] == lives[0] && link.open[0];
+        // A handshake needs both directions.
+        if dialer.frozen
+            || self.connections.values().any(has)
+            || self.cut.contains(&(from, to))
+            || self.cut.contains(&(to, from))
+        {
+            return;
+        }
+        self.next_connection += 1;
+        let connection = self.next_connection;
+        let delays = [200 + self.rng.below(5_000), 200 + self.rng.below(5_000)];
+        let link = Connection {
+            ends,
+            lives,
+            open: [true; 2],
+            clear: [self.now + delays[0], self.now + delays[1]],
+            held: Default::default(),
+        };
+        self.connections.insert(connection, link);
+        for end in 0..2 {
+            self.after(delays[end], Happening::Connected { connection, at: ends[end] });
+        }
+    }
+
+    fn handle(&mut self, at: u32, event: Event) {
+        let Some(process) = self.processes.get_mut(&at) else { return };
+        process.core.handle(Duration::from_micros(self.now), event);
+        self.drain(at);
+    }
+
+    fn drain(&mut self, at: u32) {
+        let mut actions = Vec::new();
+        while let Some(effect) = self.processes.get_mut(&at).and_then(|process| process.core.poll()) {
+            self.trace = mix(self.trace
+                ^ self.now
+                ^ u64::from(at) << 40
+                ^ match &effect {
+                    Effect::Act(_) => 1,
+                    Effect::Send { connection, .. } => 2 + connection,
+                    Effect::Close { connection, .. } => 3 + connection,
+                });
+            match effect {
+                Effect::Act(action) => actions.push(action),
+                Effect::Send { connection, message } => self.transmit(at, connection, Some(message)),
+                Effect::Close { connection, .. } => {
+                    if let Some(end) = self.end(connection, at)
+                        && let Some(link) = self.connections.get_mut(&connection)
+                        && std::mem::replace(&mut link.open[end], false)
+                    {
+                        self.transmit(at, connection, None);
+                    }
+                }
+            }
+        }
+        if let Some(process) = self.processes.get_mut(&at) {
+            process.turn += 1;
+            let tick = Happening::Tick { at, life: process.life, turn: process.turn };
+            let deadline = process.core.deadline().as_micros() as u64;
+            assert!(
+                deadline > self.now || process.core.deadline().as_nanos() as u64 > self.now * 1000,
+                "a deadline in the past would spin"
+            );
+            let delay = (deadline.max(self.now + 1)) - self.now;
+            self.after(delay, tick);
+        }
+        for action in actions {
+            let Some(process) = self.processes.get_mut(&at) else { return };
+            let (commands, work) = process.app.on_action(&self.job, action, &self.storage);
+            self.give(at, commands, work);
+        }
+        let Some(process) = self.processes.get_mut(&at) else { return };
+        assert_eq!(process.app.failed, None, "executor {at} failed");
+        if process.app.left {
+            let round = process.app.round;
+            let saved = self.storage.last_key_value().is_some_and(|(saved, _)| *saved >= round);
+            assert!(
+                self.processes.len() > 1 || saved || round == 0,
+                "the last executor left with what nobody else has"
+            );
+            self.kill(at);
+            let delay = 50_000 + self.rng.below(500_000);
+            self.after(delay, Happening::Start { at });
+        }
+    }
+
+    /// Gives commands to the core and schedules work.
+    fn give(&mut self, at: u32, commands: Vec<Command>, work: Vec<Work>) {
+        let Some(process) = self.processes.get(&at) else { return };
+        let (life, pace, round) = (process.life, process.pace, process.app.round);
+        for work in work {
+            let delay = match &work {
+                Work::Leaf { .. } => pace / 2 + self.rng.below(pace),
+                Work::Apply { .. } => 100 + self.rng.below(3_000),
+                Work::Install { .. } => 1_000 + self.rng.below(20_000),
+                Work::Answer(_) => 100 + self.rng.below(5_000),
+                Work::Commit { .. } => 5_000 + self.rng.below(50_000),
+            };
+            self.after(delay, Happening::Done { at, life, work });
+        }
+        for command in commands {
+            if matches!(command, Command::Ready { .. })
+                && round.is_multiple_of(8)
+                && round > 0
+                && self.rng.chance(3)
+            {
+                let state = self.processes[&at].app.state;
+                let delay = 10_000 + self.rng.below(100_000);
+                self.after(delay, Happening::Done { at, life, work: Work::Commit { round, state } });
+            }
+            self.handle(at, Event::Command(command));
+        }
+    }
+
+    /// Sends a message, or the end of the connection, from `at` to the other end.
+    fn transmit(&mut self, at: u32, connection: ConnectionId, message: Option<Message>) {
+        let latency =
+            100 + self.rng.below(2_000) + if self.rng.chance(50) { self.rng.below(60_000) } else { 0 };
+        let Some(link) = self.connections.get_mut(&connection) else { return };
+        let end = usize::from(link.ends[0] == at);
+        let to = link.ends[end];
+        if self.cut.contains(&(at, to)) {
+            link.held[end].push_back(message);
+            return;
+        }
+        let when = link.clear[end].max(self.now + latency);
+        link.clear[end] = when;
+        let happening = match message {
+            Some(message) => {
+                if self.old_messages.len() == 200 {
+                    self.old_messages.pop_front();
+                }
+                if self.setup.faults.is_some_and(|faults| faults.garbage) {
+                    self.old_messages.push_back(message.clone());
+                }
+                Happening::Deliver { connection, to, message }
+            }
+            None => Happening::Lost { connection, at: to },
+        };
+        self.sequence += 1;
+        self.queue.push(Item(when, self.sequence, happening));
+    }
+
+    pub fn kill(&mut self, at: u32) {
+        let Some(process) = self.processes.remove(&at) else { return };
+        self.stats.views += process.app.views;
+        self.stats.snapshots += process.app.snapshots;
+        self.stats.computed += process.app.computed;
+        self.stats.restores += process.app.restores;
+        let lost: Vec<ConnectionId> = self
+            .connections
+            .iter()
+            .filter(|(_, link)| {
+                let end = link.ends.iter().position(|end| *end == at);
+                end.is_some_and(|end| link.open[end] && link.lives[end] == process.life)
+            })
+            .map(|(connection, _)| *connection)
+            .collect();
+        for connection in lost {
+            // The kernel closes the sockets, with or without what was on its way.
+            let reset = self.rng.chance(2);
+            if let Some(link) = self.connections.get_mut(&connection) {
+                let end = usize::from(link.ends[1] == at);
+                link.open[end] = false;
+                if reset {
+                    link.clear[1 - end] = self.now;
+                }
+            }
+            self.transmit(at, connection, None);
+        }
+    }
+
+    pub fn leave(&mut self, at: u32) {
+        self.handle(at, Event::Command(Command::Leave));
+    }
+
+    pub fn restart(&mut self, at: u32, delay: u64) {
+        self.after(delay, Happening::Start { at });
+    }
+
+    pub fn cut(&mut self, from: u32, to: u32) {
+        self.cut.insert((from, to));
+    }
+
+    pub fn heal(&mut self, from: u32, to: u32) {
+        self.cut.remove(&(from, to));
+        let waiting: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        for connection in waiting {
+            let Some(link) = self.connections.get_mut(&connection) else { continue };
+            let end = usize::from(link.ends == [from, to]);
+            if link.ends == [from, to] || link.ends == [to, from] {
+                for message in std::mem::take(&mut link.held[end]) {
+                    self.transmit(from, connection, message);
+                }
+            }
+        }
+    }
+
+    pub fn freeze(&mut self, at: u32, duration: u64) {
+        if let Some(process) = self.processes.get_mut(&at) {
+            process.frozen = true;
+            self.after(duration, Happening::Thaw { at });
+        }
+    }
+
+    /// One random fault, and the next; after the storm everything heals.
+    fn fault(&mut self) {
+        let Some(faults) = self.setup.faults else { return };
+        if self.now >= self.setup.storm {
+            for (from, to) in self.cut.clone() {
+                self.heal(from, to);
+            }
+            for at in 0..self.setup.executors {
+                self.restart(at, 1000);
+            }
+            return;
+        }
+        let next = 30_000 + self.rng.below(500_000);
+        self.after(next, Happening::Fault);
+        let executors = u64::from(self.setup.executors);
+        let at = self.rng.below(executors) as u32;
+        let other = self.rng.below(executors) as u32;
+        // Never past the end of the storm, so that the time to recover is known.
+        let left = self.setup.storm - self.now;
+        let duration = self.rng.below(1_500_000).min(left);
+        match self.rng.below(6) {
+            0 | 1 if faults.crashes => {
+                self.stats.crashes += 1;
+                self.kill(at);
+                self.restart(at, duration);
+                if self.rng.chance(4) {
+                    self.kill(other);
+                    self.restart(other, duration / 2);
+                }
+            }
+            2 if faults.cuts && at != other => {
+                self.stats.cuts += 1;
+                let one_way = self.rng.chance(2);
+                self.cut(at, other);
+                self.after(duration, Happening::Heal { from: at, to: other });
+                if !one_way {
+                    self.cut(other, at);
+                    self.after(duration, Happening::Heal { from: other, to: at });
+                }
+            }
+            3 if faults.cuts => {
+                // A partition: those below against the others.
+                self.stats.cuts += 1;
+                for a in 0..self.setup.executors {
+                    for b in 0..self.setup.executors {
+                        if (a <= at) != (b <= at) {
+                            self.cut(a, b);
+                            self.after(duration, Happening::Heal { from: a, to: b });
+                        }
+                    }
+                }
+            }
+            4 if faults.freezes => {
+                self.stats.freezes += 1;
+                self.freeze(at, duration);
+            }
+            5 if faults.leaves => {
+                self.stats.leaves += 1;
+                self.leave(at);
+                if self.rng.chance(3) {
+                    for at in 0..self.setup.executors {
+                        self.leave(at);
+                    }
+                }
+            }
+            _ if faults.garbage => self.garbage(),
+            _ => {}
+        }
+    }
+
+    /// Messages that were never sent, or long ago, or to somebody else.
+    fn garbage(&mut self) {
+        for _ in 0..1 + self.rng.below(8) {
+            let open: Vec<(ConnectionId, u32)> = self
+                .connections
+                .iter()
+                .flat_map(|(connection, link)| {
+                    [0, 1]
+                        .into_iter()
+                        .filter(|end| link.open[*end])
+                        .map(|end| (*connection, link.ends[end]))
+                        .collect::<Vec<_>>()
+                })
+                .collect();
+            if open.is_empty() || self.old_messages.is_empty() {
+                return;
+            }
+            self.stats.garbage += 1;
+            let (connection, to) = open[self.rng.below(open.len() as u64) as usize];
+            let at = self.rng.below(self.old_messages.len() as u64) as usize;
+            let mut message = self.old_messages[at].clone();
+            let number = self.rng.below(40);
+            let how = self.rng.below(6);
+            match &mut message {
+                Message::Sum(chunk) | Message::Finished(chunk) => match how {
+                    0 => chunk.ballot = Ballot { number, ..chunk.ballot },
+                    1 => chunk.round = chunk.round.wrapping_add(self.rng.below(5)).wrapping_sub(2),
+                    2 => chunk.start = self.rng.next(),
+                    3 => chunk.node.len = self.rng.next() as u32,
+                    4 => chunk.values = vec![0.5; self.rng.below(9) as usize + 5].into(),
+                    _ => {}
+                },
+                Message::Control(
+                    Control::Commit { ballot, .. }
+                    | Control::Ack { ballot, .. }
+                    | Control::Propose { ballot, .. },
+                ) => match how {
+                    0 | 1 => ballot.number = number,
+                    2 => ballot.proposer = self.rng.next(),
+                    _ => {}
+                },
+                Message::Lesson(lesson) => lesson.stream = lesson.stream.wrapping_add(how),
+                Message::Snapshot(part) => part.start = part.start.wrapping_add(how),
+                Message::Control(_) => {}
+            }
+            // A real sum of this very round from another place would be a lie that only the checksum can catch.
+            let lie = matches!(&message, Message::Lesson(_) | Message::Snapshot(_)) && how == 0;
+            if !lie {
+                self.after(0, Happening::Deliver { connection, to, message });
+            }
+        }
+    }
+
+    pub fn finish(&mut self) {
+        for process in self.processes.values() {
+            process.app.check(&self.job);
+            self.stats.views += process.app.views;
+            self.stats.snapshots += process.app.snapshots;
+            self.stats.computed += process.app.computed;
+            self.stats.restores += process.app.restores;
+        }
+    }
+}
