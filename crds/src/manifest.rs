@@ -13,7 +13,9 @@ pub enum Error {
     #[snafu(display("failed to read the manifest: it is {found}, not {GROUP}/{VERSION} {KIND}"))]
     Kind { found: String },
     #[snafu(display("failed to read the manifest as a {KIND}"))]
-    Shape { source: serde_json::Error },
+    Shape { source: serde_path_to_error::Error<serde_json::Error> },
+    #[snafu(display("failed to write the manifest as JSON"))]
+    Encode { source: serde_json::Error },
     #[snafu(display("failed to read the manifest: {}", list(violations)))]
     Unknown { violations: Vec<Violation> },
 }
@@ -40,8 +42,8 @@ pub fn from_value(value: Value) -> Result<CnnTrainingJob, Error> {
     let word = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or("nothing").to_owned();
     let found = format!("{} {}", word("apiVersion"), word("kind"));
     ensure!(found == format!("{GROUP}/{VERSION} {KIND}"), KindSnafu { found });
-    let job: CnnTrainingJob = serde_json::from_value(value.clone()).context(ShapeSnafu)?;
-    let known = serde_json::to_value(&job).context(ShapeSnafu)?;
+    let job: CnnTrainingJob = serde_path_to_error::deserialize(value.clone()).context(ShapeSnafu)?;
+    let known = serde_json::to_value(&job).context(EncodeSnafu)?;
     let violations = unknown_fields("", &value, &known);
     ensure!(violations.is_empty(), UnknownSnafu { violations });
     Ok(job)

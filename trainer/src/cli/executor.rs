@@ -116,10 +116,11 @@ async fn train(arguments: Arguments) -> u8 {
         printing.abort();
         print_report(&last);
     }
-    if in_pod && Path::new(TERMINATION_LOG).exists() {
-        if let Err(error) = std::fs::write(TERMINATION_LOG, last.termination_message()) {
-            tracing::warn!(%error, "failed to write the termination message");
-        }
+    if in_pod
+        && Path::new(TERMINATION_LOG).exists()
+        && let Err(error) = std::fs::write(TERMINATION_LOG, last.termination_message())
+    {
+        tracing::warn!(%error, "failed to write the termination message");
     }
     code
 }
