@@ -166,8 +166,19 @@ impl Manifest {
     }
 
     fn validate(&self) -> Result<(), Error> {
-        let Self { version: _, shape, layout: _, encoding: _, classes, records, channel_mean, .. } = self;
-        let Self { channel_deviation, digest, source: _, shards, .. } = self;
+        let Self {
+            version: _,
+            shape,
+            layout: _,
+            encoding: _,
+            classes,
+            records,
+            channel_mean,
+            channel_deviation,
+            digest,
+            source: _,
+            shards,
+        } = self;
         require(
             [shape.height, shape.width].iter().all(|side| (1..=MAX_SIDE).contains(side))
                 && (1..=MAX_CHANNELS).contains(&shape.channels)

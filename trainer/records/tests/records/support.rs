@@ -34,7 +34,7 @@ pub(crate) fn made(counts: &[u64]) -> Made {
     let shards = counts.iter().map(|count| {
         let numbers = next..next + count;
         next += count;
-        numbers.map(|number| image(number)).map(|(pixels, label)| example(&pixels, label.into())).collect()
+        numbers.map(image).map(|(pixels, label)| example(&pixels, label.into())).collect()
     });
     of_records(&shards.collect::<Vec<_>>(), Layout::Hwc)
 }
