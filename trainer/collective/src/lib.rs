@@ -79,4 +79,5 @@ pub mod transport;
 pub mod tree;
 
 pub use api::{Action, Command, Config, Hash, Plan};
-pub use group::{AddressBook, Group, GroupError, GroupOptions, Tls};
+pub use group::{AddressBook, Group, GroupError, GroupOptions};
+pub use transport::Certificates;

@@ -1,0 +1,146 @@
+//! Keeps a connection to one peer of lower index: dials, and dials again with growing, jittered pauses.
+
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use snafu::{ResultExt, Snafu};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_tungstenite::client_async_with_config;
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
+
+use super::connection::ConnectionError;
+use super::tls::Identity;
+use super::{
+    Connection, ConnectionIds, HANDSHAKE, Incoming, SERVER_NAME, SUBPROTOCOL, no_delay, web_socket_config,
+};
+use crate::AddressBook;
+use crate::frame::Codec;
+
+/// First pause after a failure; a restarted process is back within moments.
+const SHORTEST: Duration = Duration::from_millis(20);
+/// Longest pause: a peer that comes back should not wait for us.
+const LONGEST: Duration = Duration::from_secs(1);
+/// Pause after the peer said that we have no business with it (a stale pod may still hold a name).
+const REFUSED: Duration = Duration::from_secs(5);
+/// A connection that lived this long was good: the next pause is short again.
+const GOOD: Duration = Duration::from_secs(2);
+
+/// What dialling one peer needs.
+pub(crate) struct Dialer {
+    pub(crate) index: u32,
+    pub(crate) peers: AddressBook,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) ids: ConnectionIds,
+    pub(crate) incoming: mpsc::Sender<Incoming>,
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, Snafu)]
+enum DialError {
+    #[snafu(display("failed to connect to {address}"))]
+    Connect { address: String, source: std::io::Error },
+    #[snafu(display("failed to finish a TLS handshake with {address}"))]
+    Tls { address: String, source: std::io::Error },
+    #[snafu(display("failed to finish a WebSocket handshake with {address}"))]
+    Handshake { address: String, source: tungstenite::Error },
+    #[snafu(display("failed to connect to {address} in time"))]
+    Late { address: String, source: tokio::time::error::Elapsed },
+    #[snafu(display("failed to keep the connection to {address}"))]
+    Keep { address: String, source: ConnectionError },
+}
+
+impl DialError {
+    fn is_retryable(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Late { .. } | Self::Tls { .. } | Self::Handshake { .. } => true,
+            Self::Keep { source, .. } => source.is_retryable(),
+        }
+    }
+}
+
+/// Dials for ever.
+pub(crate) async fn dial(dialer: Dialer) {
+    let mut rng = ChaCha8Rng::seed_from_u64(dialer.seed ^ u64::from(dialer.index));
+    let mut pause = SHORTEST;
+    let mut last = String::new();
+    loop {
+        let began = Instant::now();
+        let result = attempt(&dialer).await;
+        if began.elapsed() >= GOOD {
+            pause = SHORTEST;
+        }
+        if let Err(error) = result {
+            // Names that do not resolve yet and peers that restart are normal: say it once, not every time.
+            let words = error.to_string();
+            if words != last {
+                tracing::info!(
+                    peer = dialer.index,
+                    error = &error as &dyn std::error::Error,
+                    "no connection yet"
+                );
+                last = words;
+            }
+            if !error.is_retryable() {
+                pause = pause.max(REFUSED);
+            }
+        } else {
+            last.clear();
+        }
+        let nanos = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX).max(1);
+        tokio::time::sleep(pause / 2 + Duration::from_nanos(rng.next_u64() % nanos)).await;
+        pause = (2 * pause).min(LONGEST);
+    }
+}
+
+async fn attempt(dialer: &Dialer) -> Result<(), DialError> {
+    let Dialer { index, peers, identity, ids, incoming, seed: _ } = dialer;
+    let address = peers(*index);
+    let connect = async {
+        // Resolves the name again every time: a new pod has a new address.
+        let stream = TcpStream::connect(&address).await.context(ConnectSnafu { address: &address })?;
+        no_delay(&stream);
+        Ok(stream)
+    };
+    let named = |source| DialError::Keep { address: address.clone(), source };
+    match identity {
+        None => {
+            let shake = async { upgrade(connect.await?, &address, true, *index, ids).await };
+            let connection =
+                tokio::time::timeout(HANDSHAKE, shake).await.context(LateSnafu { address: &address })??;
+            connection.run(incoming.clone()).await.map_err(named)
+        }
+        Some(identity) => {
+            let shake = async {
+                let stream = identity.connector.connect(identity.name.clone(), connect.await?).await;
+                let stream = stream.context(TlsSnafu { address: &address })?;
+                upgrade(stream, &address, false, *index, ids).await
+            };
+            let connection =
+                tokio::time::timeout(HANDSHAKE, shake).await.context(LateSnafu { address: &address })??;
+            connection.run(incoming.clone()).await.map_err(named)
+        }
+    }
+}
+
+async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    address: &str,
+    checksum: bool,
+    index: u32,
+    ids: &ConnectionIds,
+) -> Result<Connection<S>, DialError> {
+    let mut request =
+        format!("ws://{SERVER_NAME}/").into_client_request().context(HandshakeSnafu { address })?;
+    request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    let (socket, _) = client_async_with_config(request, stream, Some(web_socket_config()))
+        .await
+        .context(HandshakeSnafu { address })?;
+    Ok(Connection { socket, id: ids.next(), dialed: Some(index), codec: Codec { checksum } })
+}

@@ -1,0 +1,231 @@
+//! An executor's loop around a toy model, as the crate's documentation describes it.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use lockstep_collective::transport::SERVER_NAME;
+use lockstep_collective::tree::{Folder, Node, NodeSum, Summand, Tree};
+use lockstep_collective::{Action, Certificates, Command, Config, Group, GroupError, GroupOptions, Plan};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use tokio::net::TcpListener;
+
+/// Every round of the job alike.
+#[derive(Clone, Copy)]
+pub struct Job {
+    pub rounds: u64,
+    pub leaves: u32,
+    pub len: usize,
+    /// Time a leaf takes.
+    pub pace: Duration,
+}
+
+impl Job {
+    fn plan(self, round: u64) -> Plan {
+        let Self { rounds, leaves, len, .. } = self;
+        if round < rounds { Plan::Reduce { leaves, len, counts: 1 } } else { Plan::Finished }
+    }
+}
+
+fn leaf_sum(state: u64, leaf: u32, len: usize) -> NodeSum {
+    let mut bits = state ^ u64::from(leaf).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let next = |_| {
+        bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (bits >> 32) as u32 as f32 / (1 + (bits >> 20) % 1000) as f32
+    };
+    NodeSum { values: (0..len).map(next).collect(), counts: vec![u64::from(leaf)] }
+}
+
+fn next_state(state: u64, values: &[f32], counts: &[u64]) -> u64 {
+    let bits = values.iter().map(|value| u64::from(value.to_bits())).chain(counts.iter().copied());
+    bits.fold(state, |state, bits| (state ^ bits).wrapping_mul(0x100_0000_01b3).rotate_left(29))
+}
+
+/// The final state of the job on one executor without a collective.
+pub fn reference(job: Job) -> u64 {
+    fn fold(state: u64, node: Node, len: usize) -> NodeSum {
+        let Some((left, right)) = node.children() else { return leaf_sum(state, node.start, len) };
+        let mut sum = fold(state, left, len);
+        sum.add(&fold(state, right, len));
+        sum
+    }
+    (0..job.rounds).fold(1, |state, _| {
+        let sum = fold(state, Tree::new(job.leaves).root().unwrap(), job.len);
+        next_state(state, &sum.values, &sum.counts)
+    })
+}
+
+/// A fresh authority and a certificate of it, as the operator makes them.
+pub fn certificates() -> Certificates {
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![SERVER_NAME.to_owned()]).unwrap();
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let certificate = params.signed_by(&key, &authority).unwrap();
+    Certificates {
+        ca: authority.pem().into_bytes(),
+        certificate: certificate.pem().into_bytes(),
+        key: key.serialize_pem().into_bytes(),
+    }
+}
+
+pub struct Executor {
+    pub index: u32,
+    pub executors: u32,
+    pub join_grace: Duration,
+    pub job_uid: String,
+    pub result_hash: [u8; 32],
+    pub fingerprint: [u8; 32],
+    pub tls: Option<Certificates>,
+    /// Leaves and states cost nothing: for measuring the collective.
+    pub cheap: bool,
+    pub progress: Arc<AtomicU64>,
+    listener: TcpListener,
+    addresses: Vec<SocketAddr>,
+}
+
+pub struct Outcome {
+    pub state: u64,
+    pub views: u64,
+    pub snapshots: u64,
+    pub trained: Duration,
+}
+
+impl Executor {
+    pub fn new(index: u32, executors: u32, listener: TcpListener, addresses: Vec<SocketAddr>) -> Self {
+        Self {
+            index,
+            executors,
+            join_grace: Duration::from_secs(20),
+            job_uid: "job".to_owned(),
+            result_hash: [1; 32],
+            fingerprint: [2; 32],
+            tls: None,
+            cheap: false,
+            progress: Arc::new(AtomicU64::new(0)),
+            listener,
+            addresses,
+        }
+    }
+
+    /// A group whose executor has a state and could train.
+    pub async fn start_ready(self) -> Group {
+        let group = self.try_start().await.unwrap();
+        let plan = Plan::Reduce { leaves: 1, len: 1, counts: 0 };
+        group.commands.send(Command::Ready { round: 0, plan }).await.unwrap();
+        group
+    }
+
+    pub async fn try_start(self) -> Result<Group, GroupError> {
+        static STARTS: AtomicU64 = AtomicU64::new(1);
+        let start = STARTS.fetch_add(1, Ordering::Relaxed);
+        let config = Config {
+            index: self.index,
+            executors: self.executors,
+            min_executors: 1,
+            join_grace: self.join_grace,
+            heartbeat_timeout: Duration::from_secs(2),
+            start_timeout: Duration::from_secs(60),
+            job_uid: self.job_uid,
+            result_hash: self.result_hash,
+            fingerprint: self.fingerprint,
+            incarnation: start.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            seed: start,
+        };
+        let addresses = self.addresses;
+        let peers = Arc::new(move |index: u32| addresses[index as usize].to_string());
+        let group =
+            Group::start(config, GroupOptions { listener: self.listener, peers, tls: self.tls }).await?;
+        Ok(group)
+    }
+
+    pub async fn run(self, job: Job) -> Outcome {
+        let (progress, cheap) = (Arc::clone(&self.progress), self.cheap);
+        let mut group = self.try_start().await.unwrap();
+        let commands = group.commands.clone();
+        let send = async |command| commands.send(command).await.unwrap();
+        let (done, mut sums) = tokio::sync::mpsc::channel(64);
+        let (mut state, mut round) = (1, 0);
+        let mut outcome = Outcome { state, views: 0, snapshots: 0, trained: Duration::ZERO };
+        let mut began = Instant::now();
+        let mut folder = Folder::new(Tree::new(job.leaves));
+        let mut running = BTreeSet::new();
+        send(Command::Ready { round, plan: job.plan(round) }).await;
+        while round < job.rounds {
+            tokio::select! {
+                action = group.actions.recv() => match action.expect("the group lives") {
+                    Action::Compute { round: of, nodes } => {
+                        assert_eq!(of, round);
+                        for (node, sum) in folder.want(&nodes) {
+                            send(Command::Sum { round, node, sum }).await;
+                        }
+                        for leaf in folder.missing() {
+                            if running.insert((round, leaf)) {
+                                let done = done.clone();
+                                tokio::spawn(async move {
+                                    tokio::time::sleep(job.pace).await;
+                                    let sum = if cheap { NodeSum { values: vec![0.5; job.len], counts: vec![1] } } else { leaf_sum(state, leaf, job.len) };
+                                    drop(done.send((round, leaf, sum)).await);
+                                });
+                            }
+                        }
+                    }
+                    Action::Reduced { round: of, values, counts } => {
+                        assert_eq!(of, round);
+                        assert_eq!(values.len(), job.len);
+                        if !cheap {
+                            state = next_state(state, &values, &counts);
+                        }
+                        round += 1;
+                        folder = Folder::new(Tree::new(job.leaves));
+                        progress.store(round, Ordering::Relaxed);
+                        send(Command::Ready { round, plan: job.plan(round) }).await;
+                    }
+                    Action::HashState { round } => {
+                        let mut hash = [0; 32];
+                        hash[..8].copy_from_slice(&state.to_le_bytes());
+                        send(Command::StateHash { round, hash }).await;
+                    }
+                    Action::TakeSnapshot { round } => {
+                        send(Command::Snapshot { round, bytes: Arc::new(state.to_le_bytes().to_vec()) }).await;
+                    }
+                    Action::InstallSnapshot { round: to, bytes } => {
+                        (round, state) = (to, u64::from_le_bytes(bytes.try_into().unwrap()));
+                        outcome.snapshots += 1;
+                        folder = Folder::new(Tree::new(job.leaves));
+                        send(Command::Ready { round, plan: job.plan(round) }).await;
+                    }
+                    Action::View { joined, .. } => {
+                        outcome.views += u64::from(joined);
+                        began = Instant::now();
+                    }
+                    Action::Paused { .. } | Action::Waiting { .. } | Action::StartTimedOut => {}
+                    unexpected @ (Action::RestoreCheckpoint | Action::CommitCheckpoint { .. } | Action::Left | Action::Failed { .. }) => {
+                        panic!("{unexpected:?}")
+                    }
+                },
+                sum = sums.recv() => {
+                    let (of, leaf, sum) = sum.unwrap();
+                    running.remove(&(of, leaf));
+                    if of == round {
+                        for (node, sum) in folder.insert(leaf, sum) {
+                            send(Command::Sum { round, node, sum }).await;
+                        }
+                    }
+                }
+            }
+        }
+        outcome.state = state;
+        outcome.trained = began.elapsed();
+        // Whoever is behind may still need us, as in a real job, where everybody stays until the result is written.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        drop(commands);
+        group.close().await;
+        outcome
+    }
+}
