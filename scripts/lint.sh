@@ -23,4 +23,4 @@ if [ ! -x "$deny" ]; then
   publish "$work/root" "$LOCKSTEP_CACHE/cargo-deny-$CARGO_DENY_VERSION"
 fi
 say "dependencies"
-"$deny" --offline --workspace check --hide-inclusion-graph bans licenses sources
+"$deny" --workspace check --hide-inclusion-graph bans licenses sources

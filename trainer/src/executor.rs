@@ -157,9 +157,11 @@ impl Executor {
             Stage::Finished => Plan::Finished,
         };
         self.leaves.open(&self.state, leaves);
+        if self.membership.joined && !self.membership.paused {
+            self.reporter.phase(self.phase(), None);
+        }
         self.reporter.state(&self.prepared, &self.state.cursor);
         if stage == Stage::Finished {
-            self.reporter.phase(ExecutorPhase::Saving, None);
             self.finished_since.get_or_insert_with(Instant::now);
             if self.membership.members.first().is_none_or(|first| *first == self.prepared.index) {
                 self.finish();
@@ -168,15 +170,18 @@ impl Executor {
         self.command(Command::Ready { round: self.state.cursor.round, plan }).await
     }
 
+    fn phase(&self) -> ExecutorPhase {
+        match self.state.cursor.stage {
+            Stage::Train => ExecutorPhase::Training,
+            Stage::Validate | Stage::Test => ExecutorPhase::Evaluating,
+            Stage::Finished => ExecutorPhase::Saving,
+        }
+    }
+
     async fn act(&mut self, action: Action) -> Result<(), Failure> {
         match action {
             Action::Compute { round, nodes } if round == self.state.cursor.round => {
-                let phase = match self.state.cursor.stage {
-                    Stage::Train => ExecutorPhase::Training,
-                    Stage::Validate | Stage::Test => ExecutorPhase::Evaluating,
-                    Stage::Finished => ExecutorPhase::Saving,
-                };
-                self.reporter.phase(phase, None);
+                self.reporter.phase(self.phase(), None);
                 for (node, sum) in self.leaves.want(&nodes) {
                     self.command(Command::Sum { round, node, sum }).await?;
                 }
@@ -224,7 +229,9 @@ impl Executor {
             }
             Action::View { number, members, joined } => {
                 tracing::info!(number, ?members, joined, "view");
-                self.reporter.view(number, &members, joined);
+                // Who leaves a finished job is no loss.
+                let at_work = self.state.cursor.stage != Stage::Finished;
+                self.reporter.view(number, &members, joined, at_work);
                 self.membership = Membership { members, joined, paused: false };
                 Ok(())
             }

@@ -52,8 +52,8 @@ pub(crate) enum Failure {
     #[snafu(display("failed to {action}"))]
     System { action: &'static str, source: std::io::Error },
     /// The job's certificates.
-    #[snafu(display("failed to use the certificates in {path}"))]
-    Certificates { path: String, source: rustls::Error },
+    #[snafu(display("failed to use the job's certificates"))]
+    Certificates { source: lockstep_collective::TlsError },
     /// No first view in time.
     #[snafu(display("failed to find elastic.minExecutors executors within elastic.startTimeoutSeconds"))]
     StartTimeout,

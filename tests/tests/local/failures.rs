@@ -42,7 +42,7 @@ fn first_frame(bytes: &[u8]) -> usize {
     u64::from_le_bytes(length) as usize + 16
 }
 
-pub fn a_flipped_bit_is_reported_with_file_and_offset(data: &Data) -> Result<()> {
+pub(crate) fn a_flipped_bit_is_reported_with_file_and_offset(data: &Data) -> Result<()> {
     let mut place = 0;
     let (code, words, shard) = train_on_damaged(data, |bytes| {
         place = first_frame(bytes);
@@ -51,7 +51,7 @@ pub fn a_flipped_bit_is_reported_with_file_and_offset(data: &Data) -> Result<()>
     ensure_words(code, &words, &[&shard, &place.to_string()])
 }
 
-pub fn a_truncated_shard_is_reported_with_file_and_offset(data: &Data) -> Result<()> {
+pub(crate) fn a_truncated_shard_is_reported_with_file_and_offset(data: &Data) -> Result<()> {
     let mut length = 0;
     let (code, words, shard) = train_on_damaged(data, |bytes| {
         length = bytes.len() - 100;
@@ -75,7 +75,7 @@ fn behind(bytes: &[u8], needle: &[u8]) -> usize {
         + needle.len()
 }
 
-pub fn a_label_out_of_range_is_reported_with_file_and_offset(data: &Data) -> Result<()> {
+pub(crate) fn a_label_out_of_range_is_reported_with_file_and_offset(data: &Data) -> Result<()> {
     let (code, words, shard) = train_on_damaged(data, |bytes| {
         replace_first_record(bytes, |record| {
             // "label", then Feature { int64_list { value: [packed, one byte] } }: the byte is the sixth.
@@ -87,7 +87,7 @@ pub fn a_label_out_of_range_is_reported_with_file_and_offset(data: &Data) -> Res
     ensure_words(code, &words, &[&shard, "77", "offset 0"])
 }
 
-pub fn an_image_of_the_wrong_size_is_reported_with_file_and_offset(data: &Data) -> Result<()> {
+pub(crate) fn an_image_of_the_wrong_size_is_reported_with_file_and_offset(data: &Data) -> Result<()> {
     let (code, words, shard) = train_on_damaged(data, |bytes| {
         replace_first_record(bytes, |record| {
             // The bytes list becomes a field that nobody knows: the image is then empty.
@@ -99,7 +99,7 @@ pub fn an_image_of_the_wrong_size_is_reported_with_file_and_offset(data: &Data) 
     ensure_words(code, &words, &[&shard, "image", "offset 0"])
 }
 
-pub fn a_learning_rate_that_diverges_ends_with_its_step_and_the_last_good_checkpoint(
+pub(crate) fn a_learning_rate_that_diverges_ends_with_its_step_and_the_last_good_checkpoint(
     data: &Data,
 ) -> Result<()> {
     let job = Job::new(data)?
@@ -113,7 +113,7 @@ pub fn a_learning_rate_that_diverges_ends_with_its_step_and_the_last_good_checkp
     Ok(())
 }
 
-pub fn a_spec_that_cannot_run_is_refused_with_field_and_remedy(data: &Data) -> Result<()> {
+pub(crate) fn a_spec_that_cannot_run_is_refused_with_field_and_remedy(data: &Data) -> Result<()> {
     for (change, wanted) in [
         ("training.globalBatchSize=100", "globalBatchSize"),
         ("executors=9", "executors"),
@@ -127,7 +127,7 @@ pub fn a_spec_that_cannot_run_is_refused_with_field_and_remedy(data: &Data) -> R
     Ok(())
 }
 
-pub fn preparing_over_other_data_is_refused(data: &Data) -> Result<()> {
+pub(crate) fn preparing_over_other_data_is_refused(data: &Data) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let copy = data.copy(folder.path())?;
     let images = folder.path().join("images");

@@ -13,19 +13,19 @@ use lockstep_tests::{machine, process, wait::eventually};
 use serde_json::Value;
 
 /// A data set that `lockstep prepare` wrote.
-pub struct Data {
+pub(crate) struct Data {
     /// Holds `train` and `test`.
-    pub folder: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
 impl Data {
     /// A small part of real images.
-    pub fn slice() -> Result<Self> {
+    pub(crate) fn slice() -> Result<Self> {
         Self::prepare(&["--slice"])
     }
 
     /// All images.
-    pub fn whole() -> Result<Self> {
+    pub(crate) fn whole() -> Result<Self> {
         Self::prepare(&[])
     }
 
@@ -47,7 +47,7 @@ impl Data {
     }
 
     /// A copy whose files a test may damage.
-    pub fn copy(&self, target: &Path) -> Result<Self> {
+    pub(crate) fn copy(&self, target: &Path) -> Result<Self> {
         for split in ["train", "test"] {
             fs::create_dir_all(target.join(split))?;
             for entry in fs::read_dir(self.folder.join(split))? {
@@ -60,14 +60,14 @@ impl Data {
 }
 
 /// A job with a checkpoint folder of its own, deleted at the end.
-pub struct Job {
-    pub folder: tempfile::TempDir,
+pub(crate) struct Job {
+    pub(crate) folder: tempfile::TempDir,
     settings: Vec<String>,
 }
 
 impl Job {
     /// The reference CNN for two epochs.
-    pub fn new(data: &Data) -> Result<Self> {
+    pub(crate) fn new(data: &Data) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let settings = vec![
             format!("data.training.uri={}", data.folder.join("train").display()),
@@ -78,12 +78,12 @@ impl Job {
         Ok(Self { folder, settings })
     }
 
-    pub fn set(mut self, change: &str) -> Self {
+    pub(crate) fn set(mut self, change: &str) -> Self {
         self.settings.push(change.into());
         self
     }
 
-    pub fn command(&self, options: &[&str]) -> Command {
+    pub(crate) fn command(&self, options: &[&str]) -> Command {
         let mut command = lockstep(["run", "--json", "--file"]);
         command.arg(machine::repository().join("examples/demo.yaml")).args(["--threads", "1"]).args(options);
         command.args(self.settings.iter().flat_map(|change| ["--set", change]));
@@ -93,7 +93,7 @@ impl Job {
     }
 
     /// Trains to the end; the summary.
-    pub fn run(&self, options: &[&str]) -> Result<Value> {
+    pub(crate) fn run(&self, options: &[&str]) -> Result<Value> {
         let output = self.command(options).output()?;
         ensure!(
             output.status.success(),
@@ -105,20 +105,20 @@ impl Job {
     }
 
     /// Trains, expecting failure; exit code and standard error.
-    pub fn fail(&self, options: &[&str]) -> Result<(i32, String)> {
+    pub(crate) fn fail(&self, options: &[&str]) -> Result<(i32, String)> {
         let output = self.command(options).output()?;
         ensure!(!output.status.success(), "lockstep run {options:?} succeeded: {}", text(&output.stdout));
         Ok((output.status.code().context("a signal ended it")?, text(&output.stderr)))
     }
 
     /// Starts training.
-    pub fn start(&self, options: &[&str]) -> Result<Running> {
+    pub(crate) fn start(&self, options: &[&str]) -> Result<Running> {
         let child = self.command(options).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         Ok(Running { child: Some(child) })
     }
 
     /// Committed checkpoints of the job's only run, oldest first.
-    pub fn checkpoints(&self) -> Result<Vec<String>> {
+    pub(crate) fn checkpoints(&self) -> Result<Vec<String>> {
         let Ok(runs) = fs::read_dir(self.folder.path().join("checkpoints")) else { return Ok(Vec::new()) };
         let mut names = Vec::new();
         for run in runs {
@@ -134,7 +134,7 @@ impl Job {
     }
 
     /// Waits until a checkpoint of at least this step is committed.
-    pub fn reaches(&self, step: u32) -> Result<()> {
+    pub(crate) fn reaches(&self, step: u32) -> Result<()> {
         let name = format!("step-{step:08}");
         eventually(&format!("checkpoint {name}"), Duration::from_secs(120), || {
             Ok(self.checkpoints()?.iter().any(|checkpoint| *checkpoint >= name).then_some(()))
@@ -143,17 +143,17 @@ impl Job {
 }
 
 /// `lockstep run` under way; killed if the test ends before it.
-pub struct Running {
+pub(crate) struct Running {
     child: Option<Child>,
 }
 
 impl Running {
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.as_ref().map_or(0, Child::id)
     }
 
     /// Pid of executor `index`.
-    pub fn executor(&self, index: u32) -> Result<u32> {
+    pub(crate) fn executor(&self, index: u32) -> Result<u32> {
         let wanted = index.to_string();
         eventually(&format!("executor {index}"), Duration::from_secs(30), || {
             Ok(process::children(self.id())?.into_iter().find(|pid| {
@@ -166,7 +166,7 @@ impl Running {
     }
 
     /// Waits for the end.
-    pub fn output(mut self) -> Result<Output> {
+    pub(crate) fn output(mut self) -> Result<Output> {
         Ok(self.child.take().context("ended already")?.wait_with_output()?)
     }
 }
@@ -182,18 +182,18 @@ impl Drop for Running {
 }
 
 /// The JSON object that `run --json` ends with.
-pub fn summary(output: &Output) -> Result<Value> {
+pub(crate) fn summary(output: &Output) -> Result<Value> {
     let stdout = text(&output.stdout);
     let last = stdout.lines().last().with_context(|| format!("no summary; {}", text(&output.stderr)))?;
     serde_json::from_str(last).with_context(|| format!("no JSON: {last}"))
 }
 
-pub fn lockstep<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+pub(crate) fn lockstep<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(machine::programs().join("lockstep"));
     command.args(arguments);
     command
 }
 
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -11,7 +11,7 @@ fn weights(summary: &serde_json::Value) -> String {
 }
 
 /// A summand taken in another order would show here.
-pub fn any_number_of_executors_gives_the_same_weights(data: &Data) -> Result<()> {
+pub(crate) fn any_number_of_executors_gives_the_same_weights(data: &Data) -> Result<()> {
     let alone = Job::new(data)?.run(&["--executors", "1"])?;
     ensure!(weights(&alone).len() == 64, "no hash in {alone}");
     for executors in ["2", "3", "4"] {
@@ -33,7 +33,7 @@ pub fn any_number_of_executors_gives_the_same_weights(data: &Data) -> Result<()>
 }
 
 /// What is lost between two executors' states and storage would show here.
-pub fn a_run_resumed_by_another_number_of_executors_gives_the_same_weights(data: &Data) -> Result<()> {
+pub(crate) fn a_run_resumed_by_another_number_of_executors_gives_the_same_weights(data: &Data) -> Result<()> {
     let long = "training.epochs=5";
     let undisturbed = Job::new(data)?.set(long).run(&["--executors", "1"])?;
     let job = Job::new(data)?.set(long);
@@ -54,7 +54,7 @@ pub fn a_run_resumed_by_another_number_of_executors_gives_the_same_weights(data:
 }
 
 /// Executor 0, which writes the checkpoints, dies first.
-pub fn killed_executors_change_nothing(data: &Data) -> Result<()> {
+pub(crate) fn killed_executors_change_nothing(data: &Data) -> Result<()> {
     let long = "training.epochs=8";
     let undisturbed = Job::new(data)?.set(long).run(&["--executors", "2"])?;
     let job = Job::new(data)?.set(long);
@@ -72,7 +72,7 @@ pub fn killed_executors_change_nothing(data: &Data) -> Result<()> {
 }
 
 /// The same command twice must not train twice, unless asked to.
-pub fn a_finished_run_is_reported_and_fresh_starts_it_over(data: &Data) -> Result<()> {
+pub(crate) fn a_finished_run_is_reported_and_fresh_starts_it_over(data: &Data) -> Result<()> {
     let job = Job::new(data)?.set("training.epochs=1");
     let first = job.run(&["--executors", "2"])?;
     let again = job.run(&["--executors", "1"])?;
@@ -83,7 +83,7 @@ pub fn a_finished_run_is_reported_and_fresh_starts_it_over(data: &Data) -> Resul
 }
 
 /// The issue's own figure; about a quarter of an hour on two cores.
-pub fn two_epochs_of_all_images_give_the_same_weights_on_1_to_4_executors(_: &Data) -> Result<()> {
+pub(crate) fn two_epochs_of_all_images_give_the_same_weights_on_1_to_4_executors(_: &Data) -> Result<()> {
     let data = Data::whole()?;
     let fast = |executors: u32| (2 / executors).max(1).to_string();
     let mut first: Option<serde_json::Value> = None;

@@ -80,4 +80,4 @@ pub mod tree;
 
 pub use api::{Action, Command, Config, Hash, Plan};
 pub use group::{AddressBook, Group, GroupError, GroupOptions};
-pub use transport::Certificates;
+pub use transport::{Certificates, TlsError};

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
-use lockstep_collective::{AddressBook, Config, GroupOptions, Tls};
+use lockstep_collective::{AddressBook, Certificates, Config, GroupOptions};
 use lockstep_crds::ResolvedJob;
 use lockstep_nn::{Engine, EngineOptions};
 use lockstep_records::{Dataset, FeatureNames, RecordReader, order::Shuffle};
@@ -34,7 +34,7 @@ pub(crate) struct Place {
     /// Where the others are.
     pub peers: AddressBook,
     /// The job's certificates; none on one machine.
-    pub tls: Option<Tls>,
+    pub tls: Option<Certificates>,
 }
 
 /// A job that is ready to train.

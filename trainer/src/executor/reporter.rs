@@ -67,11 +67,11 @@ impl Reporter {
         self.phase(ExecutorPhase::Failed, Some(message));
     }
 
-    pub(super) fn view(&self, number: u64, members: &[u32], joined: bool) {
+    pub(super) fn view(&self, number: u64, members: &[u32], joined: bool, at_work: bool) {
         self.report.send_modify(|report| {
             let before = report.view.as_ref().filter(|_| report.joined);
             let lost = before.is_some_and(|view| view.members.iter().any(|member| !members.contains(member)));
-            report.recoveries += u64::from(lost && joined);
+            report.recoveries += u64::from(lost && joined && at_work);
             report.joined = joined;
             report.view = Some(ViewReport { number, members: members.to_vec() });
         });

@@ -1,16 +1,11 @@
 //! What an executor in a pod answers: probes and metrics over plain HTTP, its report over mTLS.
 
-use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::Path, time::Duration};
 
 use axum::{Json, Router, extract::State, http::StatusCode, routing::get, serve::Listener};
-use lockstep_collective::Tls;
+use lockstep_collective::Certificates;
 use lockstep_crds::executor::{
     ExecutorPhase, ExecutorReport, HEALTH_PORT, REPORT_PATH, STATUS_PORT, TLS_CA, TLS_CERT, TLS_KEY,
-};
-use rustls::{
-    RootCertStore, ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::WebPkiClientVerifier,
 };
 use snafu::ResultExt;
 use tokio::{
@@ -20,7 +15,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use crate::failure::{Failure, ReadFileSnafu, SystemSnafu};
+use crate::failure::{CertificatesSnafu, Failure, ReadFileSnafu, SystemSnafu};
 
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// Handshaken connections that wait for the server.
@@ -29,10 +24,10 @@ const BACKLOG: usize = 16;
 type Report = watch::Receiver<ExecutorReport>;
 
 /// Starts both servers; they run until the process ends.
-pub(crate) async fn start(report: Report, tls: &Tls) -> Result<(), Failure> {
-    let config = server_config(tls)?;
+pub(crate) async fn start(report: Report, tls: &Certificates) -> Result<(), Failure> {
+    let acceptor = tls.acceptor().context(CertificatesSnafu)?;
     let health = bind(HEALTH_PORT).await?;
-    let status = TlsListener::start(bind(STATUS_PORT).await?, TlsAcceptor::from(config));
+    let status = TlsListener::start(bind(STATUS_PORT).await?, acceptor);
     let probes = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
@@ -47,41 +42,18 @@ pub(crate) async fn start(report: Report, tls: &Tls) -> Result<(), Failure> {
 }
 
 /// Reads the job's certificates from a mounted Secret.
-pub(crate) fn read_tls(folder: &Path) -> Result<Tls, Failure> {
+pub(crate) fn read_tls(folder: &Path) -> Result<Certificates, Failure> {
     let read = |name: &str| {
         let path = folder.join(name);
         std::fs::read(&path).context(ReadFileSnafu { path: path.display().to_string() })
     };
-    Ok(Tls { ca: read(TLS_CA)?, certificate: read(TLS_CERT)?, key: read(TLS_KEY)? })
+    Ok(Certificates { ca: read(TLS_CA)?, certificate: read(TLS_CERT)?, key: read(TLS_KEY)? })
 }
 
 async fn bind(port: u16) -> Result<TcpListener, Failure> {
     TcpListener::bind(("0.0.0.0", port))
         .await
         .context(SystemSnafu { action: "listen for probes and reports" })
-}
-
-/// Only holders of the job's certificate may ask.
-fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>, Failure> {
-    let build = || -> Result<ServerConfig, rustls::Error> {
-        let unreadable = |_| rustls::Error::General("not PEM".into());
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&tls.ca) {
-            roots.add(certificate.map_err(unreadable)?)?;
-        }
-        let chain =
-            CertificateDer::pem_slice_iter(&tls.certificate).collect::<Result<_, _>>().map_err(unreadable)?;
-        let key = PrivateKeyDer::from_pem_slice(&tls.key).map_err(unreadable)?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&provider))
-            .build()
-            .map_err(|error| rustls::Error::General(error.to_string()))?;
-        ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, key)
-    };
-    build().map(Arc::new).map_err(|source| Failure::Certificates { path: "the job's Secret".into(), source })
 }
 
 async fn ready(State(report): State<Report>) -> StatusCode {

@@ -97,6 +97,14 @@ pub(crate) struct Identity {
 }
 
 impl Certificates {
+    /// Accepts connections of holders of the job's certificate: for other servers of an executor.
+    ///
+    /// # Errors
+    /// When the certificates cannot be used.
+    pub fn acceptor(&self) -> Result<TlsAcceptor, TlsError> {
+        self.identity().map(|identity| identity.acceptor)
+    }
+
     pub(crate) fn identity(&self) -> Result<Identity, TlsError> {
         let read = |bytes: &[u8], what| -> Result<Vec<CertificateDer<'static>>, TlsError> {
             let chain: Vec<_> = CertificateDer::pem_slice_iter(bytes)

@@ -72,6 +72,10 @@ impl Job {
         }
     }
 
+    pub fn state(&self, round: u64) -> u64 {
+        self.states[round as usize]
+    }
+
     fn hash(&self, state: u64) -> Hash {
         let mut hash = [0; 32];
         hash[..8].copy_from_slice(&state.to_le_bytes());
@@ -98,6 +102,9 @@ pub struct App {
     busy: bool,
     pub computed: u64,
     pub joined: bool,
+    pub members: Vec<u32>,
+    /// The state differs from the job's: only its hash shows it here, so that everything else can still be checked.
+    pub corrupted: bool,
     pub left: bool,
     pub views: u64,
     pub snapshots: u64,
@@ -117,6 +124,8 @@ impl App {
             busy: false,
             computed: 0,
             joined: false,
+            members: Vec::new(),
+            corrupted: false,
             left: false,
             views: 0,
             snapshots: 0,
@@ -187,7 +196,10 @@ impl App {
             }
             Action::HashState { round } => {
                 assert_eq!(round, self.round);
-                work.push(Work::Answer(Command::StateHash { round, hash: job.hash(self.state) }));
+                work.push(Work::Answer(Command::StateHash {
+                    round,
+                    hash: job.hash(self.state ^ u64::from(self.corrupted)),
+                }));
             }
             Action::TakeSnapshot { round } => {
                 assert_eq!(round, self.round);
@@ -204,6 +216,7 @@ impl App {
             }
             Action::RestoreCheckpoint => {
                 self.restores += 1;
+                self.corrupted = false;
                 self.todo.clear();
                 let (round, state) =
                     storage.last_key_value().map_or((0, job.states[0]), |(round, state)| (*round, *state));
@@ -216,6 +229,7 @@ impl App {
             Action::View { members, joined, .. } => {
                 assert!(members.len() >= self.min_executors, "a view below minExecutors");
                 self.joined = joined;
+                self.members.clone_from(&members);
                 self.views += u64::from(joined);
                 self.last_word = format!("view {members:?}, joined {joined}");
             }

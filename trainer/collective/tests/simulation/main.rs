@@ -7,6 +7,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 mod app;
+mod scenarios;
 mod world;
 
 use world::{Faults, Rng, Setup, Stats, World};
@@ -118,23 +119,5 @@ fn one_seed_is_one_schedule() {
     for seed in 0..5 {
         let (a, b) = (run(storm(seed, ALL)), run(storm(seed, ALL)));
         assert_eq!((a.trace, a.events, a.now, a.stats), (b.trace, b.events, b.now, b.stats));
-    }
-}
-
-#[test]
-fn a_calm_job_needs_one_view_and_computes_every_leaf_once() {
-    for executors in 1..=5 {
-        let setup =
-            Setup { seed: 7, executors, min_executors: executors, rounds: 50, faults: None, storm: 0 };
-        let mut world = World::new(setup);
-        assert!(world.run(RECOVERY, World::all_finished), "{}", world.describe());
-        world.finish();
-        let leaves = |round| match world.job.plan(round) {
-            lockstep_collective::Plan::Reduce { leaves, .. } => u64::from(leaves),
-            lockstep_collective::Plan::Finished => 0,
-        };
-        assert_eq!(world.stats.views, u64::from(executors), "one view for each of {executors}");
-        assert_eq!(world.stats.computed, (0..50).map(leaves).sum::<u64>());
-        assert_eq!(world.stats.snapshots, 0);
     }
 }

@@ -125,6 +125,11 @@ pub struct World {
     pub trace: u64,
     pub events: u64,
     pub stats: Stats,
+    /// Who leaves does not come back.
+    pub stay_down: bool,
+    /// A start always finds the newest checkpoint.
+    pub fresh_listing: bool,
+    pub failures_allowed: bool,
 }
 
 /// What a run went through.
@@ -162,6 +167,9 @@ impl World {
             trace: 0,
             events: 0,
             stats: Stats::default(),
+            stay_down: false,
+            fresh_listing: false,
+            failures_allowed: false,
         };
         for at in 0..setup.executors {
             let delay = world.rng.below(300_000);
@@ -184,11 +192,12 @@ impl World {
     /// Runs until `done`, or until `limit` (microseconds of simulated time) is reached.
     pub fn run(&mut self, limit: u64, done: impl Fn(&Self) -> bool) -> bool {
         while !done(self) {
-            let Some(Item(time, _, happening)) = self.queue.pop() else { return false };
-            if time > limit {
+            let Some(Item(time, _, _)) = self.queue.peek() else { return false };
+            if *time > limit {
                 self.now = limit;
                 return false;
             }
+            let Some(Item(time, _, happening)) = self.queue.pop() else { return false };
             self.now = time;
             self.events += 1;
             self.happen(happening);
@@ -207,6 +216,38 @@ impl World {
 
     pub fn is_joined(&self, at: u32) -> bool {
         self.processes.get(&at).is_some_and(|process| process.app.joined)
+    }
+
+    /// Members of the view that an executor works in, as it was told.
+    pub fn members(&self, at: u32) -> Vec<u32> {
+        self.processes
+            .get(&at)
+            .filter(|process| process.app.joined)
+            .map(|process| process.app.members.clone())
+            .unwrap_or_default()
+    }
+
+    /// 1 while the executor runs.
+    pub fn lives(&self, at: u32) -> usize {
+        usize::from(self.processes.contains_key(&at))
+    }
+
+    pub fn has_failed(&self, at: u32) -> bool {
+        self.processes.get(&at).is_some_and(|process| process.app.failed.is_some())
+    }
+
+    /// Takes back the start of an executor that has not started yet.
+    pub fn keep_down(&mut self, at: u32) {
+        self.queue.retain(
+            |Item(_, _, happening)| !matches!(happening, Happening::Start { at: starts } if *starts == at),
+        );
+    }
+
+    /// A bit of an executor's state flips in memory.
+    pub fn corrupt(&mut self, at: u32) {
+        if let Some(process) = self.processes.get_mut(&at) {
+            process.app.corrupted = true;
+        }
     }
 
     pub fn app(&mut self, at: u32) -> Option<&mut App> {
@@ -318,7 +359,8 @@ impl World {
         }
         self.lives += 1;
         // Usually the newest checkpoint; a listing may also be stale.
-        let newest = if self.rng.chance(4) { None } else { self.storage.last_key_value() };
+        let newest =
+            if self.rng.chance(4) && !self.fresh_listing { None } else { self.storage.last_key_value() };
         let (round, state) = newest.map_or((0, App::initial(&self.job)), |(round, state)| (*round, *state));
         let config = Config {
             index: at,
@@ -427,7 +469,11 @@ impl World {
             self.give(at, commands, work);
         }
         let Some(process) = self.processes.get_mut(&at) else { return };
-        assert_eq!(process.app.failed, None, "executor {at} failed");
+        assert!(
+            self.failures_allowed || process.app.failed.is_none(),
+            "executor {at} failed: {:?}",
+            process.app.failed
+        );
         if process.app.left {
             let round = process.app.round;
             let saved = self.storage.last_key_value().is_some_and(|(saved, _)| *saved >= round);
@@ -437,7 +483,9 @@ impl World {
             );
             self.kill(at);
             let delay = 50_000 + self.rng.below(500_000);
-            self.after(delay, Happening::Start { at });
+            if !self.stay_down {
+                self.after(delay, Happening::Start { at });
+            }
         }
     }
 
