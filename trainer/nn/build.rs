@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 fn main() {
-    println!("cargo:rerun-if-changed=shim/shim.cpp");
+    println!("cargo:rerun-if-changed=shim");
     let Some(libraries) = std::env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else {
         panic!("torch-sys did not say where libtorch is: set LIBTORCH to its folder (make setup does)");
     };
@@ -16,6 +16,7 @@ fn main() {
         .opt_level(2)
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
+        .file("shim/allocator.cpp")
         .file("shim/shim.cpp")
         .compile("lockstep_shim");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", libraries.display());

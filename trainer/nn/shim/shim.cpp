@@ -1,5 +1,5 @@
-// What tch does not bind and the train step needs: the backward functions of convolution and batch norm, and inference
-// mode. Called from src/ffi.rs only.
+// What tch does not bind and the train step needs: the backward functions of convolution and batch norm, inference mode
+// and an allocator. Called from src/ffi.rs only.
 //
 // Every function returns 0, or 1 after writing a zero-terminated message into `message`: no C++ exception crosses into
 // Rust. Tensors handed out are `new at::Tensor`, the form in which tch owns and frees them.
@@ -12,6 +12,8 @@
 #include <cstdint>
 #include <cstring>
 #include <exception>
+
+#include "allocator.h"
 
 namespace {
 
@@ -78,4 +80,8 @@ int lockstep_inference_enter(c10::InferenceMode** mode, char* message) {
 }
 
 void lockstep_inference_leave(c10::InferenceMode* mode) { delete mode; }
+
+int lockstep_keep_memory(char* message) {
+    return guarded(message, [] { lockstep_install_allocator(); });
+}
 }

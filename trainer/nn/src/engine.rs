@@ -11,7 +11,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use snafu::{ResultExt, Snafu};
+use tch::TchError;
 
+use crate::ffi;
 use crate::micro_batch::{self, Images, Workspace};
 use crate::model::{Model, Weights};
 use crate::operators::RandomKey;
@@ -27,6 +29,12 @@ pub enum Error {
         thread: usize,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// libtorch took no other allocator.
+    #[snafu(display("failed to set libtorch's allocator"))]
+    Allocator {
+        /// What libtorch said.
+        source: TchError,
     },
     /// The micro-batch could not be computed.
     #[snafu(display("failed to compute micro-batch {position}"))]
@@ -57,7 +65,7 @@ impl Error {
     /// Whether trying again, perhaps in a new process, may help.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Start { .. } | Self::Panicked { .. } | Self::Stopped => true,
+            Self::Start { .. } | Self::Allocator { .. } | Self::Panicked { .. } | Self::Stopped => true,
             Self::Compute { source, .. } | Self::Logits { source } => source.is_retryable(),
         }
     }
@@ -152,6 +160,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Start`] when the system gives no thread; those started before are ended.
     pub fn new(model: Arc<Model>, threads: NonZeroUsize, options: EngineOptions) -> Result<Self, Error> {
+        ffi::keep_memory().context(AllocatorSnafu)?;
         let shared = Arc::new(Shared {
             model,
             options,
@@ -217,7 +226,8 @@ impl Drop for Engine {
         self.shared.changed.notify_all();
         for job in left {
             match job {
-                Job::Leaf(task) => (task.done)(StoppedSnafu.fail()),
+                // One panicking callback must not keep the others from their answer.
+                Job::Leaf(task) => answered(|| (task.done)(StoppedSnafu.fail())),
                 // Its receiver sees the sender go.
                 Job::Logits { .. } => {}
             }
@@ -236,10 +246,7 @@ impl Shared {
         crate::pin_single_threaded();
         let mut workspace = Workspace::default();
         while let Some(job) = self.next_job() {
-            // A panic (of a callback, or of tch where it offers no error) must not take the thread's other leaves along.
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.run(job, &mut workspace))) {
-                tracing::error!(message = panic_message(&*panic), "the callback of a micro-batch panicked");
-            }
+            self.run(job, &mut workspace);
         }
     }
 
@@ -268,7 +275,7 @@ impl Shared {
                 }
                 // So that the optimizer may change them in place as soon as the last leaf is in.
                 drop(weights);
-                done(result);
+                answered(|| done(result));
             }
             Job::Logits { weights, pixels, done } => {
                 let result =
@@ -313,6 +320,14 @@ impl Shared {
     }
 }
 
+/// Calls a callback; its panic ends neither the thread nor the other leaves.
+fn answered(callback: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(callback)) {
+        tracing::error!(message = panic_message(&*panic), "the callback of a micro-batch panicked");
+    }
+}
+
+/// Makes a panic (of tch, where it offers no error) an error.
 fn caught<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(body))
         .unwrap_or_else(|panic| PanickedSnafu { message: panic_message(&*panic) }.fail())

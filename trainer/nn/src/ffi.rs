@@ -40,6 +40,7 @@ unsafe extern "C" {
     ) -> c_int;
     fn lockstep_inference_enter(mode: *mut *mut c_void, message: *mut c_char) -> c_int;
     fn lockstep_inference_leave(mode: *mut c_void);
+    fn lockstep_keep_memory(message: *mut c_char) -> c_int;
 }
 
 /// Gradients of a layer with two parameter tensors.
@@ -124,6 +125,12 @@ fn checked(call: impl FnOnce(*mut c_char) -> c_int) -> Result<(), TchError> {
     // SAFETY: the shim ended the message with a zero within the buffer.
     let message = unsafe { CStr::from_ptr(message.as_ptr()) };
     Err(TchError::Torch(message.to_string_lossy().into_owned()))
+}
+
+/// From here on every thread keeps the memory of its dropped tensors for the next ones (`shim/allocator.cpp`).
+pub(crate) fn keep_memory() -> Result<(), TchError> {
+    // SAFETY: `message` holds MESSAGE_SIZE bytes; tensors made before keep their own allocator.
+    checked(|message| unsafe { lockstep_keep_memory(message) })
 }
 
 /// libtorch's inference mode on this thread while it lives: no autograd, no version counters.

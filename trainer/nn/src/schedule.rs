@@ -111,8 +111,8 @@ mod tests {
         close(at(10), ONE_CYCLE_AT_10);
         close(at(70), ONE_CYCLE_AT_70);
     }
-    const ONE_CYCLE_AT_10: f64 = 0.0;
-    const ONE_CYCLE_AT_70: f64 = 0.0;
+    const ONE_CYCLE_AT_10: f64 = 0.029516394846410082;
+    const ONE_CYCLE_AT_70: f64 = 0.03669841092903536;
 
     #[test]
     fn cosine_starts_after_the_warm_up_and_ends_at_its_factor() {
