@@ -3,7 +3,7 @@
 ARG BASE=gcr.io/distroless/cc-debian12:nonroot
 FROM ${BASE}
 ARG VERSION=dev
-LABEL org.opencontainers.image.title="lockstep" \
+LABEL org.opencontainers.image.title="lockstep-trainer" \
       org.opencontainers.image.description="Trains a CNN in lockstep with its peers" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds both images with buildah, on a Debian base made by debootstrap, into target/images/{operator,trainer}.tar, as
-# docker archives named localhost/lockstep-operator:dev and localhost/lockstep:dev. What has not changed is not built again.
+# docker archives named localhost/lockstep-operator:dev and localhost/lockstep-trainer:dev. What has not changed is not built again.
 # The programs are those of $LOCKSTEP_BIN_DIR (default target/release).
 #   --base   only makes the Debian base, localhost/bookworm:1, and prints its archive
 #   --stage  only fills dist/, the folder that the Dockerfiles are built from, for another builder
@@ -57,7 +57,7 @@ build() { # IMAGE NAME FILES…
   echo "$key" > "target/images/$image.key"
 }
 build operator localhost/lockstep-operator:dev dist/bin/lockstep-operator
-build trainer localhost/lockstep:dev dist/bin/lockstep dist/lib/*
+build trainer localhost/lockstep-trainer:dev dist/bin/lockstep dist/lib/*
 
 for image in operator trainer; do
   size="$(($(stat -c %s "target/images/$image.tar") / 1000000)) MB"

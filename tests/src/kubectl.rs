@@ -57,10 +57,15 @@ impl<'a> Kubectl<'a> {
         Ok(child.wait_with_output()?)
     }
 
+    /// Runs kubectl with `input` on its standard input and returns what it prints.
+    pub fn run_with_input(&self, arguments: &[&str], input: &str) -> Result<String> {
+        let output = self.output_with_input(arguments, input)?;
+        succeeded(output, || format!("kubectl {} of {input}", arguments.join(" ")))
+    }
+
     /// Applies an object.
     pub fn apply(&self, object: &Value) -> Result<String> {
-        let output = self.output_with_input(&["apply", "--filename=-"], &object.to_string())?;
-        succeeded(output, || format!("kubectl apply of {object}"))
+        self.run_with_input(&["apply", "--filename=-"], &object.to_string())
     }
 
     /// What the API server says when it refuses an object.

@@ -32,6 +32,9 @@ pub(crate) fn the_api_server_refuses_what_cannot_run_and_names_the_field(world: 
         ("/metadata/name", json!("7cifar"), &["name"]),
     ];
     with_namespace(&world.cluster, "refused", |kubectl| {
+        // Otherwise everything would be refused, for whatever is wrong with the example.
+        kubectl
+            .run_with_input(&["create", "--dry-run=server", "--filename=-"], &job::manifest()?.to_string())?;
         for (field, value, words) in &cases {
             let mut job = job::manifest()?;
             set(&mut job, field, value.clone())?;
