@@ -34,6 +34,8 @@ pub(crate) fn manifest() -> Result<Value> {
         serde_saphyr::from_str(&text).with_context(|| format!("{} is no YAML", path.display()))?;
     job["spec"]["training"]["epochs"] = json!(EPOCHS);
     job["spec"]["checkpoint"]["everySteps"] = json!(STEPS_PER_CHECKPOINT);
+    // Three executors and the operator must find room on a machine of two cores; they have their limits all the same.
+    job["spec"]["executorTemplate"]["resources"]["requests"] = json!({"cpu": "100m", "memory": "256Mi"});
     Ok(job)
 }
 

@@ -53,14 +53,17 @@ impl World {
             self.cluster.import(&machine::repository().join(format!("target/images/{image}.tar")))?;
         }
         let chart = machine::repository().join("charts/lockstep").display().to_string();
-        let mut install =
-            vec!["upgrade", "--install", "lockstep", &chart, "--namespace", SYSTEM, "--create-namespace"];
-        install.extend([
-            "--set",
-            "operator.image.repository=localhost/lockstep-operator,operator.image.tag=dev",
-        ]);
-        install.extend(["--set", "trainer.image.repository=localhost/lockstep,trainer.image.tag=dev"]);
-        install.extend(["--wait", "--timeout", "90s"]);
+        let values = [
+            "image.repository=localhost/lockstep-operator",
+            "image.tag=dev",
+            "trainer.image.repository=localhost/lockstep-trainer",
+            "trainer.image.tag=dev",
+            // Training takes less than a minute here, and its progress is to be seen.
+            "operator.progressInterval=500ms",
+        ]
+        .join(",");
+        let mut install = vec!["upgrade", "--install", "lockstep", &chart, "--set", &values];
+        install.extend(["--namespace", SYSTEM, "--create-namespace", "--wait", "--timeout=90s"]);
         if let Err(error) = helm(&self.cluster, &install) {
             let system = self.cluster.kubectl().run(&["get", "pods", "--namespace", SYSTEM, "--output=yaml"]);
             bail!("{error:#}\n{}", system.unwrap_or_default());
