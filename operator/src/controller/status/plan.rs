@@ -1,0 +1,408 @@
+//! What the status of a job should be, from its children and its executors' reports.
+
+use super::display::display;
+use crate::{names, pods};
+use k8s_openapi::{
+    api::{
+        batch::v1::{Job, JobCondition},
+        core::v1::Pod,
+    },
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+use lockstep_crds::{
+    Violation,
+    executor::{ExecutorPhase, ExecutorReport},
+    status::{Best, CheckpointStatus, CnnTrainingJobStatus, ExecutorCounts, Phase, Progress, ResultStatus},
+};
+
+/// What a status is computed from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts<'a> {
+    /// The job's name.
+    pub(crate) name: &'a str,
+    /// The generation of the spec that the children were built from.
+    pub(crate) generation: Option<i64>,
+    /// Executors wanted.
+    pub(crate) executors: u32,
+    /// Passes over the data.
+    pub(crate) epochs: u32,
+    /// Whether the spec asks for suspension.
+    pub(crate) suspend: bool,
+    /// The child Job.
+    pub(crate) job: &'a Job,
+    /// The executors' pods.
+    pub(crate) pods: &'a [Pod],
+    /// Answers of running executors; None when they were not asked this time.
+    pub(crate) answers: Option<&'a [ExecutorReport]>,
+}
+
+/// Why a job has no children, or cannot go on with them.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Refusal {
+    /// The spec breaks rules: over until the spec changes.
+    Spec(Vec<Violation>),
+    /// The API server refused a child for good.
+    Child(String),
+    /// Something failed that is tried again.
+    Retried(String),
+}
+
+/// The status of a job whose children exist.
+pub(crate) fn plan(
+    now: Timestamp,
+    previous: &CnnTrainingJobStatus,
+    facts: Facts<'_>,
+) -> CnnTrainingJobStatus {
+    let Facts { name, generation, executors, epochs, suspend, job, pods, answers } = facts;
+    let mut endings: Vec<_> = pods.iter().filter_map(pods::ending).collect();
+    endings.sort_by_key(|ending| ending.finished);
+    let mut status = previous.clone();
+    status.observed_generation = generation;
+    status.start_time = status.start_time.or(Some(Time(now)));
+    status.selector = Some(names::selector_text(name));
+    status.replicas = Some(count(pods.iter().filter(|pod| pods::is_active(pod))));
+
+    let last_words: Vec<&ExecutorReport> =
+        endings.iter().filter_map(|ending| ending.report.as_ref()).collect();
+    follow_reports(&mut status, answers.unwrap_or_default(), &last_words);
+    let joined = match answers {
+        Some(answers) => count(answers.iter().filter(|report| report.joined)),
+        None => previous.executors.map_or(0, |counts| counts.joined),
+    };
+    let active = status.replicas.unwrap_or_default();
+    let ready = count(pods.iter().filter(|pod| pods::is_ready(pod)));
+    status.executors = Some(ExecutorCounts { desired: executors, ready, joined: joined.min(active) });
+
+    let state = State {
+        previous,
+        suspend,
+        executors,
+        active,
+        joined: joined.min(active),
+        job,
+        pods,
+        answers,
+        endings: &endings,
+    };
+    let Judgement { phase, reason, message } = state.judge(&status);
+    let started =
+        is_true(previous, "Started") || joined > 0 || status.progress.as_ref().is_some_and(|p| p.step > 0);
+    status.phase = Some(phase);
+    let done = phase.is_terminal();
+    let progressing = matches!(phase, Phase::Starting | Phase::Running | Phase::Recovering);
+    for (kind, holds, reason, message) in [
+        (
+            "Suspended",
+            phase == Phase::Suspended,
+            if suspend { "Suspended" } else { "NotSuspended" },
+            String::new(),
+        ),
+        ("Started", started, if started { "ExecutorsMet" } else { "ExecutorsHaveNotMet" }, String::new()),
+        ("Progressing", progressing, reason, message.clone()),
+        (
+            "Complete",
+            phase == Phase::Succeeded,
+            if done { reason } else { "NotFinished" },
+            only(phase == Phase::Succeeded, &message),
+        ),
+        (
+            "Failed",
+            phase == Phase::Failed,
+            if done { reason } else { "NotFinished" },
+            only(phase == Phase::Failed, &message),
+        ),
+    ] {
+        set(&mut status.conditions, now, generation, kind, holds, reason, message);
+    }
+    if done {
+        finish(&mut status, now, job);
+    }
+    status.display = Some(display(&status, epochs));
+    status
+}
+
+/// The status of a job that cannot have children, or not now.
+pub(crate) fn refused(
+    now: Timestamp,
+    previous: &CnnTrainingJobStatus,
+    generation: Option<i64>,
+    refusal: &Refusal,
+) -> CnnTrainingJobStatus {
+    let mut status = previous.clone();
+    status.observed_generation = generation;
+    let (phase, reason, message) = match refusal {
+        Refusal::Spec(violations) => {
+            let list = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            (Phase::Failed, "InvalidSpec", list)
+        }
+        Refusal::Child(message) => (Phase::Failed, "ChildRefused", message.clone()),
+        // What was known about the executors still stands.
+        Refusal::Retried(message) => {
+            (previous.phase.unwrap_or(Phase::Pending), "ReconcileFailed", message.clone())
+        }
+    };
+    status.phase = Some(phase);
+    let failed = phase == Phase::Failed;
+    set(&mut status.conditions, now, generation, "Progressing", false, reason, message.clone());
+    set(
+        &mut status.conditions,
+        now,
+        generation,
+        "Complete",
+        false,
+        if failed { reason } else { "NotFinished" },
+        String::new(),
+    );
+    set(
+        &mut status.conditions,
+        now,
+        generation,
+        "Failed",
+        failed,
+        if failed { reason } else { "NotFinished" },
+        only(failed, &message),
+    );
+    status.completion_time = if failed { status.completion_time.or(Some(Time(now))) } else { None };
+    status
+}
+
+fn only(holds: bool, message: &str) -> String {
+    if holds { message.to_owned() } else { String::new() }
+}
+
+/// Takes over what executors report, living ones and those that left their last words.
+///
+/// All members of a view have the same state, so the newest step of one speaks for all. After the loss of all, training goes
+/// on from a checkpoint: the members' step is then the truth although it is lower than what is known.
+fn follow_reports(
+    status: &mut CnnTrainingJobStatus,
+    answers: &[ExecutorReport],
+    last_words: &[&ExecutorReport],
+) {
+    let known = status.progress.as_ref().map_or(0, |progress| progress.step);
+    let member = answers.iter().filter(|report| report.joined).max_by_key(|report| report.step);
+    let other = answers.iter().chain(last_words.iter().copied()).max_by_key(|report| report.step);
+    if let Some(newest) = member.or(other.filter(|report| report.step >= known))
+        && newest.total_steps > 0
+    {
+        status.progress = Some(progress(newest));
+    }
+    let reports: Vec<&ExecutorReport> = answers.iter().chain(last_words.iter().copied()).collect();
+    let view = reports.iter().filter_map(|report| report.view.as_ref()).map(|view| view.number).max();
+    status.view = status.view.max(view);
+    // Each executor counts since it joined; the one that has been there longest has seen most.
+    status.recoveries =
+        status.recoveries.max(reports.iter().map(|report| report.recoveries).max()).or(Some(0));
+    if let Some(best) = reports.iter().filter_map(|report| report.best.as_ref()).max_by_key(|best| best.epoch)
+    {
+        status.best = Some(Best {
+            epoch: best.epoch,
+            validation_accuracy: best.validation_accuracy,
+            checkpoint: best.checkpoint.clone(),
+        });
+    }
+    if let Some(checkpoint) =
+        reports.iter().filter_map(|report| report.checkpoint.as_ref()).max_by_key(|c| c.step)
+        && status.checkpoint.as_ref().is_none_or(|known| known.step <= checkpoint.step)
+    {
+        status.checkpoint = Some(CheckpointStatus {
+            uri: checkpoint.uri.clone(),
+            step: checkpoint.step,
+            time: checkpoint.time.clone(),
+        });
+    }
+    if let Some((report, result)) =
+        reports.iter().find_map(|report| report.result.as_ref().map(|result| (report, result)))
+    {
+        status.result = Some(ResultStatus {
+            test_accuracy: result.test_accuracy,
+            test_loss: result.test_loss,
+            weights_sha256: result.weights_sha256.clone(),
+            model_uri: result.model_uri.clone(),
+            steps: result.steps,
+            early_stopped: report.early_stopped,
+        });
+    }
+}
+
+fn progress(report: &ExecutorReport) -> Progress {
+    let percent = (100 * report.step).checked_div(report.total_steps).unwrap_or(0);
+    Progress {
+        epoch: report.epoch,
+        step: report.step,
+        total_steps: report.total_steps,
+        percent: u32::try_from(percent.min(100)).unwrap_or(100),
+        eta_seconds: report.eta_seconds,
+        images_per_second: Some(report.images_per_second).filter(|rate| rate.is_finite() && *rate > 0.0),
+        loss: report.loss,
+        learning_rate: report.learning_rate,
+        validation_accuracy: report.validation_accuracy,
+    }
+}
+
+struct State<'a> {
+    previous: &'a CnnTrainingJobStatus,
+    suspend: bool,
+    executors: u32,
+    active: u32,
+    joined: u32,
+    job: &'a Job,
+    pods: &'a [Pod],
+    answers: Option<&'a [ExecutorReport]>,
+    endings: &'a [pods::Ending],
+}
+
+struct Judgement {
+    phase: Phase,
+    reason: &'static str,
+    message: String,
+}
+
+impl State<'_> {
+    fn judge(&self, status: &CnnTrainingJobStatus) -> Judgement {
+        let verdict = |phase, reason, message: String| Judgement { phase, reason, message };
+        if let Some(condition) = job_condition(self.job, "Failed") {
+            let (reason, message) = self.why_failed(condition);
+            return verdict(Phase::Failed, reason, message);
+        }
+        if job_condition(self.job, "Complete").is_some() {
+            let message = match &status.result {
+                Some(result) => format!("the trained model is {}", result.model_uri),
+                None => "an executor has finished; its report is lost, RESULT.json beside the checkpoints has the result".to_owned(),
+            };
+            return verdict(Phase::Succeeded, "Finished", message);
+        }
+        if self.suspend {
+            let message = match self.active {
+                0 => "set runPolicy.suspend to false to go on at the same step".to_owned(),
+                active => format!("{active} executors are leaving"),
+            };
+            return verdict(Phase::Suspended, "Suspended", message);
+        }
+        if let Some(message) = self.paused() {
+            return verdict(Phase::Stalled, "TooFewExecutors", message);
+        }
+        let (joined, wanted) = (self.joined, self.executors);
+        let obstacle = self.pods.iter().find_map(pods::obstacle);
+        let was = self.previous.phase;
+        if joined >= wanted {
+            return verdict(Phase::Running, "Training", "all executors train".to_owned());
+        }
+        if joined > 0 {
+            let lost = self.previous.executors.is_some_and(|counts| counts.joined > joined)
+                || was == Some(Phase::Recovering);
+            let phase = if lost { Phase::Recovering } else { Phase::Running };
+            let (reason, detail) = match obstacle {
+                Some((reason, message)) => (reason, message),
+                None if lost => ("ExecutorsLost", "replacements are on their way".to_owned()),
+                None => ("ExecutorsMissing", "the others will join".to_owned()),
+            };
+            return verdict(phase, reason, format!("{joined} of {wanted} executors train; {detail}"));
+        }
+        if let Some((reason, message)) = obstacle {
+            return verdict(Phase::Stalled, reason, message);
+        }
+        let waiting = self.answers.unwrap_or_default().iter().find_map(|report| report.message.clone());
+        let ended = self.endings.iter().rfind(|ending| ending.exit_code != 0 && ending.exit_code != 143);
+        let message = waiting
+            .or_else(|| ended.map(pods::Ending::describe))
+            .unwrap_or_else(|| "executors start and look for each other".to_owned());
+        if is_true(self.previous, "Started") && was != Some(Phase::Suspended) && was != Some(Phase::Starting)
+        {
+            verdict(Phase::Recovering, "ExecutorsLost", message)
+        } else {
+            verdict(Phase::Starting, "Starting", message)
+        }
+    }
+
+    /// Why training pauses, if every executor that answers says that it does.
+    fn paused(&self) -> Option<String> {
+        let answers = self.answers.filter(|answers| !answers.is_empty())?;
+        let all = answers.iter().all(|report| report.phase == ExecutorPhase::Paused);
+        all.then(|| {
+            let message = answers.iter().find_map(|report| report.message.clone());
+            message.unwrap_or_else(|| "fewer than elastic.minExecutors executors reach each other".to_owned())
+        })
+    }
+
+    fn why_failed(&self, condition: &JobCondition) -> (&'static str, String) {
+        let of_job = condition.message.clone().unwrap_or_default();
+        if condition.reason.as_deref() == Some("DeadlineExceeded") {
+            return (
+                "DeadlineExceeded",
+                "the job ran longer than runPolicy.activeDeadlineSeconds".to_owned(),
+            );
+        }
+        // A permanent error speaks before those that merely kept coming back.
+        let failures =
+            || self.endings.iter().filter(|ending| ending.exit_code != 0 && ending.exit_code != 143);
+        let permanent =
+            failures().find(|ending| matches!(ending.condition_reason(), "BadData" | "Diverged" | "BadSpec"));
+        match permanent.or_else(|| failures().next_back()) {
+            Some(ending) => (ending.condition_reason(), ending.describe()),
+            None => ("ExecutorFailed", of_job),
+        }
+    }
+}
+
+fn job_condition<'a>(job: &'a Job, kind: &str) -> Option<&'a JobCondition> {
+    let conditions = job.status.as_ref()?.conditions.as_deref()?;
+    conditions.iter().find(|condition| condition.type_ == kind && condition.status == "True")
+}
+
+fn finish(status: &mut CnnTrainingJobStatus, now: Timestamp, job: &Job) {
+    let ended = job.status.as_ref().and_then(|status| status.completion_time.clone());
+    status.completion_time = status.completion_time.clone().or(ended).or(Some(Time(now)));
+    if let Some(counts) = &mut status.executors {
+        *counts = ExecutorCounts { desired: counts.desired, ready: 0, joined: 0 };
+    }
+    if let Some(progress) = &mut status.progress {
+        progress.eta_seconds = None;
+        if status.phase == Some(Phase::Succeeded) {
+            progress.percent = 100;
+        }
+    }
+}
+
+/// Whether a condition of the status holds.
+pub(super) fn is_true(status: &CnnTrainingJobStatus, kind: &str) -> bool {
+    status.conditions.iter().any(|condition| condition.type_ == kind && condition.status == "True")
+}
+
+fn set(
+    conditions: &mut Vec<Condition>,
+    now: Timestamp,
+    generation: Option<i64>,
+    kind: &str,
+    holds: bool,
+    reason: &str,
+    message: String,
+) {
+    let value = if holds { "True" } else { "False" };
+    let old = conditions.iter().position(|condition| condition.type_ == kind);
+    let since = old
+        .map(|at| &conditions[at])
+        .filter(|old| old.status == value)
+        .map(|old| old.last_transition_time.clone());
+    let condition = Condition {
+        type_: kind.to_owned(),
+        status: value.to_owned(),
+        observed_generation: generation,
+        last_transition_time: since.unwrap_or(Time(now)),
+        reason: reason.to_owned(),
+        // The API allows 32,768 bytes; a message is for people.
+        message: message.chars().take(4000).collect(),
+    };
+    match old {
+        Some(at) => conditions[at] = condition,
+        None => conditions.push(condition),
+    }
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests;
