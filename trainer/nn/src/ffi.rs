@@ -287,6 +287,43 @@ mod tests {
         assert!(view(&[0.0; 6], &[2, 4]).is_err());
     }
 
+    /// The allocator hands a block from one thread's tensor to another's: none may be too small, shared or unaligned.
+    #[test]
+    fn kept_memory_is_aligned_large_enough_and_never_shared() {
+        keep_memory().unwrap();
+        let fill = |round: usize| {
+            let lens = [0, 1, 15, 1023, 1024, 1025, 1279, 1281, 40_000, 262_144, 262_145];
+            let mut tensors: Vec<_> = lens
+                .map(|len| len + round % 3)
+                .map(|len| (len, Tensor::empty([len as i64], (Kind::Float, Device::Cpu))))
+                .into();
+            for (number, (len, tensor)) in tensors.iter_mut().enumerate() {
+                assert!((tensor.data_ptr() as usize).is_multiple_of(crate::flat::ALIGNMENT), "{len}");
+                write(tensor, |values| values.fill((round * 100 + number) as f32)).unwrap();
+            }
+            for (number, (len, tensor)) in tensors.iter().enumerate() {
+                let expected = (round * 100 + number) as f32;
+                let seen =
+                    read(tensor, |values| (values.len(), values.iter().all(|&value| value == expected)));
+                assert_eq!(seen.unwrap(), (*len, true));
+            }
+            tensors
+        };
+        std::thread::scope(|scope| {
+            for thread in 0..3 {
+                scope.spawn(move || {
+                    for round in 0..20 {
+                        // Made there, dropped here, and the other way round.
+                        let made = std::thread::scope(|inner| inner.spawn(|| fill(round)).join()).unwrap();
+                        let ours = fill(round + thread);
+                        std::thread::scope(|inner| inner.spawn(move || drop(ours)).join()).unwrap();
+                        drop(made);
+                    }
+                });
+            }
+        });
+    }
+
     #[test]
     fn a_view_writes_through_to_its_slice() {
         let mut values = [0.0; 6];
