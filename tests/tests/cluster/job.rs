@@ -15,10 +15,12 @@ use serde_json::{Value, json};
 
 use crate::world::World;
 
-/// Long enough for faults to strike and progress to be seen, short enough for everyday tests.
-const EPOCHS: u32 = 6;
+/// Long enough for faults to strike and progress to be seen, short enough for everyday tests: 280 steps, half a minute.
+const EPOCHS: u32 = 5;
+const GLOBAL_BATCH: u32 = 32;
+const MICRO_BATCH: u32 = 8;
 /// Several checkpoints in a run, so that a restart has something to go on from.
-const STEPS_PER_CHECKPOINT: u32 = 20;
+const STEPS_PER_CHECKPOINT: u32 = 50;
 /// From `kubectl apply` to the result, on two busy cores.
 pub(crate) const TRAINING: Duration = Duration::from_secs(420);
 /// What needs no training.
@@ -33,6 +35,8 @@ pub(crate) fn manifest() -> Result<Value> {
     let mut job: Value =
         serde_saphyr::from_str(&text).with_context(|| format!("{} is no YAML", path.display()))?;
     job["spec"]["training"]["epochs"] = json!(EPOCHS);
+    job["spec"]["training"]["globalBatchSize"] = json!(GLOBAL_BATCH);
+    job["spec"]["training"]["microBatchSize"] = json!(MICRO_BATCH);
     job["spec"]["checkpoint"]["everySteps"] = json!(STEPS_PER_CHECKPOINT);
     // Three executors and the operator must find room on a machine of two cores; they have their limits all the same.
     job["spec"]["executorTemplate"]["resources"]["requests"] = json!({"cpu": "100m", "memory": "256Mi"});
