@@ -65,6 +65,7 @@ pub const NAME_MAX: usize = 57;
         .message("metadata.name must be a DNS label of at most 57 characters that starts with a letter: pods and a Service are named after it")
 )]
 #[serde(rename_all = "camelCase")]
+// Comparing optional members by `self.?x == oldSelf.?x` would be shorter, but the API server takes its cost for unbounded.
 #[x_kube(
     validation = Rule::new("self.executors >= 1")
         .message("executors: 0 does not stop a job; set runPolicy.suspend: true instead").field_path(".executors"),
@@ -80,15 +81,15 @@ pub const NAME_MAX: usize = 57;
         .message("data cannot change after creation; create a new job"),
     validation = Rule::new("self.checkpoint == oldSelf.checkpoint")
         .message("checkpoint cannot change after creation; create a new job"),
-    validation = Rule::new("self.?training == oldSelf.?training")
+    validation = Rule::new("has(self.training) == has(oldSelf.training) && (!has(self.training) || self.training == oldSelf.training)")
         .message("training cannot change after creation; create a new job with model.initialWeights"),
-    validation = Rule::new("self.?threadsPerExecutor == oldSelf.?threadsPerExecutor")
+    validation = Rule::new("has(self.threadsPerExecutor) == has(oldSelf.threadsPerExecutor) && (!has(self.threadsPerExecutor) || self.threadsPerExecutor == oldSelf.threadsPerExecutor)")
         .message("threadsPerExecutor cannot change after creation; create a new job with the same checkpoint.uri, which resumes the run"),
-    validation = Rule::new("self.?tracking == oldSelf.?tracking")
+    validation = Rule::new("has(self.tracking) == has(oldSelf.tracking) && (!has(self.tracking) || self.tracking == oldSelf.tracking)")
         .message("tracking cannot change after creation; create a new job"),
-    validation = Rule::new("self.?storage == oldSelf.?storage")
+    validation = Rule::new("has(self.storage) == has(oldSelf.storage) && (!has(self.storage) || self.storage == oldSelf.storage)")
         .message("storage cannot change after creation; create a new job with the same checkpoint.uri, which resumes the run"),
-    validation = Rule::new("self.?executorTemplate == oldSelf.?executorTemplate")
+    validation = Rule::new("has(self.executorTemplate) == has(oldSelf.executorTemplate) && (!has(self.executorTemplate) || self.executorTemplate == oldSelf.executorTemplate)")
         .message("executorTemplate cannot change after creation; create a new job with the same checkpoint.uri, which resumes the run"),
     validation = Rule::new("self.?runPolicy.?backoffLimitPerExecutor == oldSelf.?runPolicy.?backoffLimitPerExecutor")
         .message("runPolicy.backoffLimitPerExecutor cannot change after creation")
