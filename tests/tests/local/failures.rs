@@ -84,19 +84,23 @@ pub(crate) fn a_label_out_of_range_is_reported_with_file_and_offset(data: &Data)
             record[label] = 77;
         });
     })?;
-    ensure_words(code, &words, &[&shard, "77", "offset 0"])
+    ensure_words(code, &words, &[&shard, "77", "byte 0"])
 }
 
 pub(crate) fn an_image_of_the_wrong_size_is_reported_with_file_and_offset(data: &Data) -> Result<()> {
     let (code, words, shard) = train_on_damaged(data, |bytes| {
         replace_first_record(bytes, |record| {
-            // The bytes list becomes a field that nobody knows: the image is then empty.
-            let list = behind(record, b"image") + 2;
-            let tag = record[list..].iter().position(|byte| *byte == 0x0a).expect("a bytes list") + list;
-            record[tag] = 0x2a;
+            // BytesList { value: 0x0a, its length, its bytes }, twelve bytes shorter; they become a field 2 that nobody knows.
+            // Two tags with two-byte lengths come before: of the feature and of the list.
+            let tag = behind(record, b"image") + 6;
+            assert_eq!(record[tag], 0x0a, "the value is where it is expected");
+            let length = usize::from(record[tag + 1] & 0x7f) | usize::from(record[tag + 2]) << 7;
+            let shorter = length - 12;
+            record[tag + 1..tag + 3].copy_from_slice(&[(shorter & 0x7f) as u8 | 0x80, (shorter >> 7) as u8]);
+            record[tag + 3 + shorter..][..2].copy_from_slice(&[0x12, 10]);
         });
     })?;
-    ensure_words(code, &words, &[&shard, "image", "offset 0"])
+    ensure_words(code, &words, &[&shard, "bytes", "byte 0"])
 }
 
 pub(crate) fn a_learning_rate_that_diverges_ends_with_its_step_and_the_last_good_checkpoint(
@@ -145,7 +149,7 @@ pub(crate) fn preparing_over_other_data_is_refused(data: &Data) -> Result<()> {
         lockstep(["prepare".as_ref(), "image-folder".as_ref(), images.as_os_str(), copy.folder.as_os_str()])
             .output()?;
     ensure!(!output.status.success(), "it overwrote: {}", text(&output.stdout));
-    ensure!(text(&output.stderr).contains("train"), "{}", text(&output.stderr));
+    ensure!(text(&output.stderr).contains("already"), "{}", text(&output.stderr));
     ensure!(fs::read(copy.folder.join("train/dataset.json"))? == before, "the manifest was changed");
     Ok(())
 }

@@ -85,7 +85,10 @@ impl Job {
 
     pub(crate) fn command(&self, options: &[&str]) -> Command {
         let mut command = lockstep(["run", "--json", "--file"]);
-        command.arg(machine::repository().join("examples/demo.yaml")).args(["--threads", "1"]).args(options);
+        command.arg(machine::repository().join("examples/demo.yaml")).args(options);
+        if !options.contains(&"--threads") {
+            command.args(["--threads", "1"]);
+        }
         command.args(self.settings.iter().flat_map(|change| ["--set", change]));
         // Logs of executors that failed stay in the job's own folder.
         command.env("TMPDIR", self.folder.path());

@@ -1,6 +1,9 @@
 //! What a person sees while a job runs: one bar for the job, lines for what happens to it.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use lockstep_crds::executor::{ExecutorPhase, ExecutorReport};
@@ -21,6 +24,8 @@ pub(super) struct Display {
     last_step: Option<(u64, Instant)>,
     last_line: Option<Instant>,
     reported_epoch: u64,
+    /// (index, incarnation) of executors whose last words were shown.
+    failures: BTreeSet<(u32, u64)>,
 }
 
 /// What was measured over the whole run.
@@ -50,6 +55,7 @@ impl Display {
             last_step: None,
             last_line: None,
             reported_epoch: 0,
+            failures: BTreeSet::new(),
         };
         display.note(&format!(
             "training on {} images, {} epochs of {} steps, with {executors} x {threads} threads",
@@ -74,7 +80,9 @@ impl Display {
         self.recoveries = self.recoveries.max(report.recoveries);
         if report.phase == ExecutorPhase::Failed {
             let words = report.message.as_deref().unwrap_or("no reason given");
-            self.note(&format!("executor {}: {words}", report.index));
+            if self.failures.insert((report.index, report.incarnation)) {
+                self.note(&format!("executor {}: {words}", report.index));
+            }
             return;
         }
         if report.step < self.newest.step {
