@@ -254,10 +254,12 @@ impl Core {
             declined: BTreeSet::new(),
             deadline,
         });
-        for member in &candidates {
-            if member.index != self.config.index {
-                self.send(member.index, Control::Propose { ballot, candidates: candidates.clone(), at });
-            }
+        // Members that leave are told too: so they begin no round that is not theirs any more.
+        let members = self.view.iter().flat_map(|view| view.members.iter().map(|member| member.index));
+        let mut asked: BTreeSet<u32> = candidates.iter().map(|member| member.index).chain(members).collect();
+        asked.remove(&self.config.index);
+        for index in asked {
+            self.send(index, Control::Propose { ballot, candidates: candidates.clone(), at });
         }
         self.promise(Pending::new(ballot, self.config.index, candidates, at));
     }
@@ -275,6 +277,9 @@ impl Core {
         }
         self.highest = self.highest.max(ballot.number);
         if !candidates.contains(&self.me()) {
+            if let Some(view) = self.view.as_mut().filter(|view| at > 0 && view.has(from)) {
+                view.stopped = view.stopped.min(at);
+            }
             return;
         }
         if ballot <= self.promised {

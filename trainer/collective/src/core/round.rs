@@ -276,6 +276,9 @@ mod tests {
     use crate::tree::Summand;
     use proptest::prelude::*;
 
+    /// To, from, the summed node (`None`: finished), start, values, counts.
+    type Sent = (usize, usize, Option<Node>, usize, Values, Vec<u64>);
+
     fn leaf(leaf: u32, len: usize) -> NodeSum {
         let value =
             |at: usize| ((leaf as usize * 7919 + at * 104_729) % 10_007) as f32 / (1 + leaf % 13) as f32;
@@ -299,8 +302,7 @@ mod tests {
             let nodes = assignment::nodes(leaves, &weights);
             let mut rounds: Vec<Round> = (0..weights.len())
                 .map(|rank| Round::new(0, root, rank, nodes.clone(), (len, 1), chunk)).collect();
-            // (to, from, node or finished, start, values, counts)
-            let mut wire: Vec<(usize, usize, Option<Node>, usize, Values, Vec<u64>)> = Vec::new();
+            let mut wire: Vec<Sent> = Vec::new();
             let members = weights.len();
             let broadcast = |wire: &mut Vec<_>, from: usize, finished: Vec<Finished>| for piece in finished {
                 for to in (0..members).filter(|to| *to != from) {

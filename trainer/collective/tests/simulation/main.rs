@@ -1,6 +1,7 @@
 //! Whole jobs in a deterministic simulation, thousands of schedules from as many seeds.
 //!
-//! `LOCKSTEP_SIM_SEEDS=n` runs n seeds of each kind, `LOCKSTEP_SIM_SEED=s` replays one. Checked in every one of them:
+//! `LOCKSTEP_SIM_SEEDS=n` runs n seeds of each kind, `LOCKSTEP_SIM_SEED=s` replays one
+//! (`LOCKSTEP_SIM_TRACE=1` tells its story). Checked in every one of them:
 //! every result has the bits of one executor and every state is that of the undisturbed job (asserted in [`app`] at every
 //! step), no message ends a process, and once the faults stop, every executor finishes within a bounded time.
 

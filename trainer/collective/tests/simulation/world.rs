@@ -130,6 +130,7 @@ pub struct World {
     /// A start always finds the newest checkpoint.
     pub fresh_listing: bool,
     pub failures_allowed: bool,
+    tell: bool,
 }
 
 /// What a run went through.
@@ -170,6 +171,7 @@ impl World {
             stay_down: false,
             fresh_listing: false,
             failures_allowed: false,
+            tell: std::env::var_os("LOCKSTEP_SIM_TRACE").is_some(),
         };
         for at in 0..setup.executors {
             let delay = world.rng.below(300_000);
@@ -390,7 +392,7 @@ impl World {
     }
 
     fn dial(&mut self, from: u32, to: u32) {
-        let again = 20_000 + self.rng.below(150_000);
+        let again = 5_000 + self.rng.below(150_000);
         self.after(again, Happening::Dial { from, to });
         let (Some(dialer), Some(dialed)) = (self.processes.get(&from), self.processes.get(&to)) else {
             return;
@@ -439,6 +441,9 @@ impl World {
                     Effect::Send { connection, .. } => 2 + connection,
                     Effect::Close { connection, .. } => 3 + connection,
                 });
+            if self.tell {
+                self.tell(at, &effect);
+            }
             match effect {
                 Effect::Act(action) => actions.push(action),
                 Effect::Send { connection, message } => self.transmit(at, connection, Some(message)),
@@ -489,6 +494,26 @@ impl World {
         }
     }
 
+    /// Prints the story of a replay, heartbeats and tensors left out.
+    fn tell(&self, at: u32, effect: &Effect) {
+        let round = self.process_round(at).unwrap_or(0);
+        match effect {
+            Effect::Send { message: Message::Control(Control::Status(_)), .. } => {}
+            Effect::Send { connection, message: Message::Control(control) } => {
+                let to = self
+                    .connections
+                    .get(connection)
+                    .map_or(at, |link| link.ends[usize::from(link.ends[0] == at)]);
+                eprintln!("{:>9} {at}@{round} to {to}: {control:?}", self.now);
+            }
+            Effect::Send { .. } => {}
+            Effect::Act(action) => eprintln!("{:>9} {at}@{round} does {action:?}", self.now),
+            Effect::Close { connection, code, reason } => {
+                eprintln!("{:>9} {at}@{round} closes {connection}: {code:?} {reason}", self.now);
+            }
+        }
+    }
+
     /// Gives commands to the core and schedules work.
     fn give(&mut self, at: u32, commands: Vec<Command>, work: Vec<Work>) {
         let Some(process) = self.processes.get(&at) else { return };
@@ -498,6 +523,8 @@ impl World {
                 Work::Leaf { .. } => pace / 2 + self.rng.below(pace),
                 Work::Apply { .. } => 100 + self.rng.below(3_000),
                 Work::Install { .. } => 1_000 + self.rng.below(20_000),
+                // A busy application: long enough for connections to break and come back while a ballot waits for it.
+                Work::Answer(_) if self.storms() && self.rng.chance(8) => self.rng.below(300_000),
                 Work::Answer(_) => 100 + self.rng.below(5_000),
                 Work::Commit { .. } => 5_000 + self.rng.below(50_000),
             };
@@ -515,6 +542,10 @@ impl World {
             }
             self.handle(at, Event::Command(command));
         }
+    }
+
+    fn storms(&self) -> bool {
+        self.setup.faults.is_some() && self.now < self.setup.storm
     }
 
     /// Sends a message, or the end of the connection, from `at` to the other end.
