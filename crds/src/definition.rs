@@ -144,6 +144,19 @@ mod tests {
         });
     }
 
+    /// A field with a schema of its own is required unless serde has a default for it, whatever its Rust type.
+    #[test]
+    fn only_what_has_no_default_is_required() {
+        let schema = schema();
+        let required = |pointer: &str| schema.pointer(pointer).unwrap().get("required").cloned();
+        let [spec, status] = ["/properties/spec", "/properties/status"];
+        assert_eq!(required(spec), Some(serde_json::json!(["checkpoint", "data", "model"])));
+        assert_eq!(required(status), None);
+        assert_eq!(required("/properties/spec/properties/executorTemplate"), None);
+        assert_eq!(required("/properties/spec/properties/data"), Some(serde_json::json!(["training"])));
+        assert_eq!(required("/properties/spec/properties/training"), None);
+    }
+
     #[test]
     fn every_field_is_described() {
         visit("", &schema(), &mut |path, map| {

@@ -26,11 +26,11 @@ pub struct CnnTrainingJobStatus {
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
     /// When the operator accepted the job.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "time")]
     pub start_time: Option<Time>,
     /// When the job ended, well or not.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "time")]
     pub completion_time: Option<Time>,
     /// Label selector of the executors' pods, for the scale subresource.

@@ -22,39 +22,39 @@ pub struct ExecutorTemplate {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_pull_policy: Option<ImagePullPolicy>,
     /// CPU and memory of an executor.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "open_object")]
     pub resources: Option<Value>,
     /// More environment variables.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "open_objects")]
     pub env: Option<Vec<Value>>,
     /// Environment variables from ConfigMaps and Secrets.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "open_objects")]
     pub env_from: Option<Vec<Value>>,
     /// Volumes, for example with the data and the checkpoints.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "open_objects")]
     pub volumes: Option<Vec<Value>>,
     /// Where the volumes appear.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "open_objects")]
     pub volume_mounts: Option<Vec<Value>>,
     /// Labels of the nodes that may run executors.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "string_map")]
     pub node_selector: Option<BTreeMap<String, String>>,
     /// Taints that executors tolerate.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "open_objects")]
     pub tolerations: Option<Vec<Value>>,
     /// Preferred and required nodes and neighbours.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "open_object")]
     pub affinity: Option<Value>,
     /// How executors are spread over nodes and zones.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "open_objects")]
     pub topology_spread_constraints: Option<Vec<Value>>,
     /// The pods' priority class.
@@ -66,23 +66,23 @@ pub struct ExecutorTemplate {
     #[schemars(length(min = 1, max = 253))]
     pub service_account_name: Option<String>,
     /// Secrets with credentials of image registries.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "open_objects")]
     pub image_pull_secrets: Option<Vec<Value>>,
     /// More labels of the pods.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "string_map")]
     pub labels: Option<BTreeMap<String, String>>,
     /// Annotations of the pods.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "string_map")]
     pub annotations: Option<BTreeMap<String, String>>,
     /// Changes to the container's security context, which is restricted by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "open_object")]
     pub security_context: Option<Value>,
     /// Changes to the pod's security context, which is restricted by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "open_object")]
     pub pod_security_context: Option<Value>,
     /// How long an executor may take to leave in good order: the others go on without it, or commit a checkpoint. Default 120.
