@@ -176,6 +176,8 @@ pub struct Core {
     effects: VecDeque<Effect>,
     /// Something changed that another part may want to act on.
     dirty: bool,
+    /// When to look around even if nothing changes.
+    due: Duration,
     failed: bool,
 
     links: BTreeMap<ConnectionId, Link>,
@@ -235,6 +237,7 @@ impl Core {
             now,
             effects: VecDeque::new(),
             dirty: false,
+            due: now,
             failed: false,
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -292,9 +295,13 @@ impl Core {
             Event::Connected { connection, dialed } => self.on_connected(connection, dialed),
             Event::Disconnected { connection } => self.drop_link(connection),
             Event::Message { connection, message } => self.on_message(connection, message),
-            Event::Tick => {}
+            Event::Tick => self.dirty = true,
         }
-        self.settle();
+        // Most chunks change nothing that anybody else cares about.
+        if self.dirty || self.now >= self.due {
+            self.settle();
+            self.due = self.deadline();
+        }
     }
 
     /// The next effect, in order.
@@ -344,10 +351,13 @@ impl Core {
     }
 
     fn on_command(&mut self, command: Command) {
+        if let Command::Sum { round, node, sum } = command {
+            return self.on_own_sum(round, node, sum);
+        }
         self.dirty = true;
         match command {
             Command::Ready { round, plan } => self.on_ready(round, plan),
-            Command::Sum { round, node, sum } => self.on_own_sum(round, node, sum),
+            Command::Sum { .. } => {}
             Command::StateHash { round, hash } => {
                 if self.app.stage == Stage::Ready && self.app.round == round {
                     self.app.hash = Some(hash);
@@ -424,6 +434,7 @@ impl Core {
     fn fail(&mut self, reason: String) {
         if !self.failed {
             self.failed = true;
+            self.dirty = true;
             self.break_view();
             self.act(Action::Failed { reason });
         }

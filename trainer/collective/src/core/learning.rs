@@ -56,8 +56,15 @@ impl Core {
             }
             let status = self.peers.get(&learning.source).and_then(|peer| peer.status.as_ref());
             let ahead = status.and_then(|status| status.round).is_some_and(|round| round > learning.next);
-            if (ahead || learning.head.is_none()) && now >= learning.heard + patience {
+            let (source, idle) = (learning.source, now.saturating_sub(learning.heard));
+            if (ahead || learning.head.is_none()) && idle >= patience {
                 self.stop_learning(self.heartbeat_interval());
+            } else if idle >= self.heartbeat_interval() {
+                // Two that stand still must not wait for each other while somebody else goes on.
+                let sources = self.sources();
+                if !sources.is_empty() && !sources.iter().any(|(index, _)| *index == source) {
+                    self.stop_learning(Duration::ZERO);
+                }
             }
         }
         if self.learning.is_none() {
@@ -74,20 +81,25 @@ impl Core {
         }
     }
 
-    /// Next to a working view an executor always follows it; else it follows whoever is ahead.
+    /// Peers worth learning from, with whether they work in a view and their versions: next to a working view an executor
+    /// always follows it; else it follows whoever is ahead.
+    fn sources(&self) -> Vec<(u32, (bool, u64))> {
+        let version = self.version();
+        let working: Vec<u32> = self.working_views().map(|(index, _)| index).collect();
+        let useful = |(index, _, status): (u32, &super::Peer, &super::Status)| {
+            let round = status.round?;
+            let works = working.contains(&index);
+            (round > version || (round == version && works)).then_some((index, (works, round)))
+        };
+        self.linked_peers().filter_map(useful).collect()
+    }
+
     fn start_learning(&mut self) {
         if self.now < self.learn_after || self.left || self.failed || self.leaving.is_some() {
             return;
         }
         let version = self.version();
-        let working: Vec<u32> = self.working_views().map(|(index, _)| index).collect();
-        let key = |index: u32, round: u64| (working.contains(&index), round);
-        let useful = |(index, _, status): (u32, &super::Peer, &super::Status)| {
-            let round = status.round?;
-            let useful = round > version || (round == version && working.contains(&index));
-            useful.then_some((index, key(index, round)))
-        };
-        let sources: Vec<(u32, (bool, u64))> = self.linked_peers().filter_map(useful).collect();
+        let sources = self.sources();
         let Some(best) = sources.iter().map(|(_, key)| *key).max() else { return };
         // Those of one view are equally good: spread the work.
         let good: Vec<u32> = sources
