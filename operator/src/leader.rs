@@ -4,12 +4,16 @@ use crate::{names::MANAGER, settings::Settings};
 use kube::Client;
 use kube_lease_manager::{LeaseManager, LeaseManagerBuilder};
 use snafu::{ResultExt, Snafu};
+use std::time::Duration;
 use tokio::{sync::watch, task::JoinHandle};
 
 /// Seconds after which a lease that is not renewed is free.
 const LEASE_SECONDS: u64 = 15;
 /// Seconds before its end at which the holder renews it.
 const GRACE_SECONDS: u64 = 5;
+
+/// Longest wait for giving the lease back.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why leadership could not be won or kept.
 #[derive(Debug, Snafu)]
@@ -18,6 +22,10 @@ pub(crate) enum Error {
     Setup { namespace: String, name: &'static str, source: kube_lease_manager::LeaseManagerError },
     #[snafu(display("failed to keep the lease: its task has ended"))]
     Ended { source: watch::error::RecvError },
+    #[snafu(display("failed to await the end of the lease's task"))]
+    Task { source: tokio::task::JoinError },
+    #[snafu(display("failed to release the lease"))]
+    Release { source: kube_lease_manager::LeaseManagerError },
 }
 
 /// The lease, held or waited for.
@@ -62,22 +70,22 @@ impl Lease {
         }
     }
 
-    /// Gives the lease back, so that the next operator need not wait for its end.
+    /// Gives the lease back, so that the next operator need not wait for its end; without an API server there is nothing to
+    /// give back to, and the lease ends by itself.
     pub(crate) async fn release(self) {
+        match tokio::time::timeout(RELEASE_TIMEOUT, self.give_back()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the lease ends by itself");
+            }
+            Err(_) => tracing::warn!("the lease ends by itself: the API server does not answer"),
+        }
+    }
+
+    async fn give_back(self) -> Result<(), Error> {
         let Self { holds, task } = self;
         drop(holds);
-        match task.await {
-            Ok(Ok(manager)) => {
-                if let Err(error) = manager.release().await {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "lease not released");
-                }
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the lease's task failed")
-            }
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the lease's task did not end")
-            }
-        }
+        let manager = task.await.context(TaskSnafu)?.context(ReleaseSnafu)?;
+        manager.release().await.context(ReleaseSnafu)
     }
 }
