@@ -1,5 +1,5 @@
 //! What the executor and the collective say to each other: configuration, commands (executor → collective) and actions
-//! (collective → executor). [`crate::group`] carries them over channels, [`crate::core`] acts on them.
+//! (collective → executor). `crate::group` carries them over channels, [`crate::core`] acts on them.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,19 +1,22 @@
 //! The protocol without sockets, clocks, threads or entropy: [`Event`]s in, [`Effect`]s out.
 //!
 //! Time is an argument (since any fixed moment), randomness comes from a seed and only spreads retries. So a whole job can
-//! be run in one thread from one seed, which is how it is tested. [`crate::group`] drives a [`Core`] over real sockets.
+//! be run in one thread from one seed, which is how it is tested. `crate::group` drives a [`Core`] over real sockets.
 //!
 //! Safety needs no agreement at all: a state is a pure function of (job, version), so two views at once compute the same.
 //! Agreement on views is for progress alone, which is why a [`Ballot`] may be lost or abandoned at any moment.
 //!
-//! - [`links`]: connections, who is behind them, silence, gossip
-//! - [`membership`]: when to propose a view; ballots; commit; breaking a view
-//! - [`training`]: the rounds of a view
-//! - [`learning`] and [`teaching`]: catching up by snapshot and finished vectors
-//! - [`leaving`]: going without losing what only we know
+//! - `links`: connections, who is behind them, silence, gossip
+//! - `membership`: when a view is wanted, and when it is over; `ballots`: agreeing on it; `divergence`: states that differ
+//! - `training`: the rounds of a view
+//! - `learning` and `teaching`: catching up by snapshot and finished vectors
+//! - `leaving`: going without losing what only we know
 
 mod assignment;
+mod ballots;
 mod candidates;
+mod divergence;
+mod interface;
 mod learning;
 mod leaving;
 mod links;
@@ -23,6 +26,7 @@ mod round;
 mod teaching;
 mod training;
 
+pub use interface::{CloseCode, ConnectionId, Effect, Event};
 pub use message::{
     Ballot, Chunk, Control, Hello, Lesson, Member, Message, Part, SnapshotPart, Status, Values, ViewNote,
 };
@@ -36,9 +40,10 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::frame::{MAX_CHUNK_FLOATS, MAX_COUNTS};
 use crate::{Action, Command, Config, Hash, Plan};
+use ballots::{Pending, Proposal};
 use learning::Learning;
 use links::{Link, Peer};
-use membership::{Pending, Proposal, View};
+use membership::View;
 use round::Kept;
 use teaching::Student;
 
@@ -50,89 +55,6 @@ pub const MAX_VECTOR: usize = 1 << 30;
 
 /// Executors at most this many versions behind the newest may be asked into a view: what they lack is on its way.
 const NEAR: u64 = 4;
-
-/// Names a connection; never used twice.
-pub type ConnectionId = u64;
-
-/// What happens to the core.
-#[derive(Debug)]
-pub enum Event {
-    /// The application speaks.
-    Command(Command),
-    /// A connection is open: to the executor that we dialled, or from whoever dialled us.
-    Connected {
-        /// Its name.
-        connection: ConnectionId,
-        /// Index of the executor we dialled; `None` when we were dialled.
-        dialed: Option<u32>,
-    },
-    /// A connection is gone.
-    Disconnected {
-        /// Its name.
-        connection: ConnectionId,
-    },
-    /// A message came.
-    Message {
-        /// On which connection.
-        connection: ConnectionId,
-        /// What it says.
-        message: Message,
-    },
-    /// Time passed: [`Core::deadline`] is reached.
-    Tick,
-}
-
-/// What the core wants done.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Effect {
-    /// Tell the application.
-    Act(Action),
-    /// Send, in order.
-    Send {
-        /// On which connection.
-        connection: ConnectionId,
-        /// What.
-        message: Message,
-    },
-    /// Close; the core has forgotten the connection already.
-    Close {
-        /// Which connection.
-        connection: ConnectionId,
-        /// For the peer.
-        code: CloseCode,
-        /// For the log of both ends.
-        reason: String,
-    },
-}
-
-/// Why a connection is closed, as WebSocket close codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CloseCode {
-    /// The peer broke a rule.
-    Protocol,
-    /// The peer speaks another version of the protocol.
-    Version,
-    /// The peer belongs to another job, or is not the executor that was dialled.
-    Stranger,
-    /// A newer connection of the same executor replaces this one.
-    Superseded,
-    /// Nothing was heard for too long.
-    Silent,
-}
-
-impl CloseCode {
-    /// The number on the wire, of the range for private use.
-    #[must_use]
-    pub const fn number(self) -> u16 {
-        match self {
-            Self::Protocol => 4000,
-            Self::Version => 4001,
-            Self::Stranger => 4002,
-            Self::Superseded => 4003,
-            Self::Silent => 4004,
-        }
-    }
-}
 
 /// What the application is doing with its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 //! Catching up: an executor outside a view takes a snapshot from a peer that is ahead, if one is needed, and then every
-//! finished round from it, applying each by itself. [`super::teaching`] is the other end.
+//! finished round from it, applying each by itself. `super::teaching` is the other end.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

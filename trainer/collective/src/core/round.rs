@@ -1,6 +1,6 @@
 //! One reduction within one view: reduce-scatter of node sums to the owners of pieces, all-gather of finished pieces.
 //!
-//! Pure data flow: [`super::training`] feeds it sums and chunks and sends what it returns.
+//! Pure data flow: `super::training` feeds it sums and chunks and sends what it returns.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

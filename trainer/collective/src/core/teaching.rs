@@ -1,4 +1,4 @@
-//! The other end of [`super::learning`]: snapshots and finished rounds for executors that are behind, at their own pace.
+//! The other end of `super::learning`: snapshots and finished rounds for executors that are behind, at their own pace.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
