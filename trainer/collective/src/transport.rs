@@ -9,7 +9,7 @@ mod connection;
 mod dial;
 mod tls;
 
-pub use connection::{Connection, Incoming, Outgoing};
+pub use connection::{Connection, ConnectionError, Incoming, Outgoing};
 pub use tls::{Certificates, TlsError};
 
 pub(crate) use accept::{Acceptor, accept};
