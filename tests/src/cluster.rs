@@ -37,11 +37,16 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Brings a cluster up, waiting for one that another test program holds. A cluster that was brought up by hand is
-    /// used as it is. `harness`: this crate's program `cluster` (`env!("CARGO_BIN_EXE_cluster")` in a test program).
+    /// Brings a cluster up, waiting for one that another test program holds. With `LOCKSTEP_CLUSTER=shared` a cluster that
+    /// was brought up by hand is used instead, with whatever is on it. `harness`: this crate's program `cluster`
+    /// (`env!("CARGO_BIN_EXE_cluster")` in a test program).
     pub fn start(harness: &Path) -> Result<Self> {
         if let Some(cluster) = Self::attach()? {
-            eprintln!("using the cluster that was brought up by hand");
+            let share = std::env::var_os("LOCKSTEP_CLUSTER").is_some_and(|value| value == "shared");
+            ensure!(
+                share,
+                "a cluster was brought up by hand: take it down, or use it with LOCKSTEP_CLUSTER=shared"
+            );
             return Ok(cluster);
         }
         let mut supervisor = supervisor::command(harness)
@@ -56,7 +61,10 @@ impl Cluster {
     pub fn up(harness: &Path) -> Result<Self> {
         ensure!(Self::attach()?.is_none(), "the cluster is up already");
         let state = State::of_this_user()?;
-        std::fs::create_dir_all(state.root())?;
+        ensure!(
+            !state.is_locked()?,
+            "the tests are running on a cluster of their own; there can be only one"
+        );
         let log = File::create(state.root().join("supervisor.log"))?;
         let mut supervisor = supervisor::command(harness)
             .arg("--detached")

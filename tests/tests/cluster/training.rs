@@ -67,6 +67,9 @@ pub(crate) fn the_example_trains_on_two_executors_to_the_weights_of_one_process(
         for event in ["Created", "Started", "Completed"] {
             job.until_event(event)?;
         }
+        let warnings: Vec<Value> =
+            job.events()?.into_iter().filter(|event| event["type"] != "Normal").collect();
+        ensure!(warnings.is_empty(), "nothing happened, and yet: {warnings:?}");
         Ok(())
     })
 }
