@@ -13,6 +13,14 @@ if [ -z "${LOCKSTEP_CIFAR10_ARCHIVE:-}" ] && [ -f "$beside" ]; then
   export LOCKSTEP_CIFAR10_ARCHIVE
 fi
 
+case ${LOCKSTEP_CIFAR10_ARCHIVE:-} in
+  *.tar.xz)
+    LOCKSTEP_CIFAR10_JPEG=$(scripts/data.sh | sed -n 2p)
+    export LOCKSTEP_CIFAR10_JPEG
+    ;;
+esac
+if [ "$LOCKSTEP_TESTS" = acceptance ]; then export LOCKSTEP_SIM_SEEDS=${LOCKSTEP_SIM_SEEDS:-10000}; fi
+
 # Absent environments make the tests that need them say so.
 optional() { "$@" || { say "without $*"; [ -z "${CI:-}" ]; }; }
 LOCKSTEP_PYTORCH_ENV=$(optional scripts/python-env.sh pytorch)

@@ -6,26 +6,27 @@ use lockstep_tests::suite::{self, Test};
 
 mod failures;
 mod lockstep;
+mod pytorch;
 mod same_weights;
 
 fn main() -> ExitCode {
     macro_rules! tests {
-        ($($module:ident { $($test:ident)* })*) => {
+        ($($lacks:expr => $module:ident { $($test:ident)* })*) => {
             vec![$($(Test {
                 name: concat!(stringify!($module), "::", stringify!($test)),
-                lacks: None,
+                lacks: $lacks,
                 run: $module::$test,
             },)*)*]
         };
     }
     let mut tests = tests! {
-        same_weights {
+        None => same_weights {
             any_number_of_executors_gives_the_same_weights
             a_run_resumed_by_another_number_of_executors_gives_the_same_weights
             killed_executors_change_nothing
             a_finished_run_is_reported_and_fresh_starts_it_over
         }
-        failures {
+        None => failures {
             a_flipped_bit_is_reported_with_file_and_offset
             a_truncated_shard_is_reported_with_file_and_offset
             a_label_out_of_range_is_reported_with_file_and_offset
@@ -34,10 +35,13 @@ fn main() -> ExitCode {
             a_spec_that_cannot_run_is_refused_with_field_and_remedy
             preparing_over_other_data_is_refused
         }
+        pytorch::lacks() => pytorch {
+            plain_pytorch_loads_a_checkpoint_and_finds_the_same_accuracy
+        }
     };
     if std::env::var("LOCKSTEP_TESTS").is_ok_and(|tests| tests == "acceptance") {
         tests.extend(
-            tests! { same_weights { two_epochs_of_all_images_give_the_same_weights_on_1_to_4_executors } },
+            tests! { None => same_weights { two_epochs_of_all_images_give_the_same_weights_on_1_to_4_executors } },
         );
     }
     suite::main(lockstep::Data::slice, tests)
