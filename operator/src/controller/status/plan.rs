@@ -273,6 +273,14 @@ impl State<'_> {
             };
             return verdict(Phase::Succeeded, "Finished", message);
         }
+        // Before suspension: a job whose result is written ends as done, whatever is asked of it meanwhile.
+        if self.is_finishing(status) {
+            return verdict(
+                Phase::Running,
+                "Finishing",
+                "training is complete; executors save the result and end".to_owned(),
+            );
+        }
         if self.suspend {
             let message = match self.active {
                 0 => "set runPolicy.suspend to false to go on at the same step".to_owned(),
@@ -286,6 +294,9 @@ impl State<'_> {
         let (joined, wanted) = (self.joined, self.executors);
         let obstacle = self.pods.iter().find_map(pods::obstacle);
         let was = self.previous.phase;
+        if joined >= wanted && self.recovered_unseen(status) {
+            return verdict(Phase::Recovering, "ExecutorsLost", "training went on after a loss".to_owned());
+        }
         if joined >= wanted {
             return verdict(Phase::Running, "Training", "all executors train".to_owned());
         }
@@ -314,6 +325,22 @@ impl State<'_> {
         } else {
             verdict(Phase::Starting, "Starting", message)
         }
+    }
+
+    /// Whether executors say that they lost one which was there at both looks. When a job is scaled down more were there
+    /// than are wanted, and those that leave are not lost.
+    fn recovered_unseen(&self, status: &CnnTrainingJobStatus) -> bool {
+        let grown = self.previous.recoveries.is_some_and(|before| status.recoveries > Some(before));
+        grown && self.previous.executors.is_some_and(|counts| counts.joined <= self.executors)
+    }
+
+    /// Whether training is complete and somebody writes or has written the result: the others end now, and are not lost.
+    fn is_finishing(&self, status: &CnnTrainingJobStatus) -> bool {
+        let trained = status.progress.as_ref().is_some_and(|progress| progress.step >= progress.total_steps);
+        trained
+            || status.result.is_some()
+            || job_condition(self.job, "SuccessCriteriaMet").is_some()
+            || self.endings.iter().any(|ending| ending.exit_code == 0)
     }
 
     /// Why training pauses, if every executor that answers says that it does.

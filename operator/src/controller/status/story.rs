@@ -52,7 +52,10 @@ pub(crate) fn story(previous: &CnnTrainingJobStatus, next: &CnnTrainingJobStatus
             format!("{} of {} executors train; {}", is.joined, is.desired, at(next)),
         );
     }
-    if previous.phase == Some(Phase::Recovering) && next.phase == Some(Phase::Running) {
+    if previous.phase == Some(Phase::Recovering)
+        && next.phase == Some(Phase::Running)
+        && is.joined >= is.desired
+    {
         tell(
             EventType::Normal,
             "Recovered",
@@ -93,17 +96,18 @@ pub(crate) fn story(previous: &CnnTrainingJobStatus, next: &CnnTrainingJobStatus
     notes
 }
 
-/// Fewer executors train than before although as many are wanted, or they say themselves that they recovered.
+/// The job has begun to recover, or has lost one more while it does.
+///
+/// Both signs of a loss, fewer members and a grown count of recoveries, lead to the phase Recovering, in either order.
 fn lost(
     previous: &CnnTrainingJobStatus,
     next: &CnnTrainingJobStatus,
     was: ExecutorCounts,
     is: ExecutorCounts,
 ) -> bool {
-    let recovered = previous.recoveries.is_some_and(|before| next.recoveries.unwrap_or(0) > before);
-    let fewer = is.joined < was.joined && is.joined < is.desired && was.desired == is.desired;
-    let calm = matches!(next.phase, Some(Phase::Running | Phase::Recovering | Phase::Stalled));
-    calm && (recovered || fewer)
+    let recovers = |status: &CnnTrainingJobStatus| status.phase == Some(Phase::Recovering);
+    let further = was.joined < was.desired && is.joined < was.joined && was.desired == is.desired;
+    recovers(next) && (!recovers(previous) || further)
 }
 
 /// Committed checkpoints are frequent and events are not for that: the first, and one in each quarter of the job.
@@ -160,12 +164,16 @@ mod tests {
         assert_eq!(reasons(&less, &full), ["Recovered"]);
     }
 
-    /// An executor that was back before the operator looked has left only this trace.
     #[test]
-    fn a_loss_between_two_looks_is_told() {
-        let before = status(Phase::Running, 2, 2);
-        let after = CnnTrainingJobStatus { recoveries: Some(1), ..before.clone() };
-        assert_eq!(reasons(&before, &after), ["ExecutorLost"]);
+    fn a_loss_is_told_once_in_whatever_order_its_signs_appear() {
+        let (full, less) = (status(Phase::Running, 2, 2), status(Phase::Recovering, 1, 2));
+        let counted = CnnTrainingJobStatus { recoveries: Some(1), ..less.clone() };
+        assert!(reasons(&less, &counted).is_empty());
+        let counted_first = CnnTrainingJobStatus { recoveries: Some(1), ..status(Phase::Recovering, 2, 2) };
+        assert_eq!(reasons(&full, &counted_first), ["ExecutorLost"]);
+        assert!(reasons(&counted_first, &counted).is_empty());
+        let another = status(Phase::Recovering, 0, 2);
+        assert_eq!(reasons(&less, &another), ["ExecutorLost"]);
     }
 
     #[test]

@@ -153,6 +153,27 @@ fn progress_goes_back_with_the_executors_but_not_with_a_newcomer() {
     assert_eq!(status.progress.unwrap().step, 40);
 }
 
+/// An executor that was back before the operator looked has left only this trace.
+#[test]
+fn a_loss_between_two_looks_is_seen() {
+    let recovered = || ExecutorReport { recoveries: 1, ..member(0, 50) };
+    let status =
+        Case { previous: running(), answers: Some(vec![recovered(), member(1, 50)]), ..Case::default() }
+            .plan();
+    assert_eq!((status.phase, status.recoveries), (Some(Phase::Recovering), Some(1)));
+    let next =
+        Case { previous: status, answers: Some(vec![recovered(), member(1, 60)]), ..Case::default() }.plan();
+    assert_eq!(next.phase, Some(Phase::Running));
+}
+
+#[test]
+fn executors_that_leave_when_a_job_is_scaled_down_are_not_lost() {
+    let recovered = ExecutorReport { recoveries: 1, ..member(0, 50) };
+    let status =
+        Case { previous: running(), executors: 1, answers: Some(vec![recovered]), ..Case::default() }.plan();
+    assert_eq!(status.phase, Some(Phase::Running));
+}
+
 #[test]
 fn scaling_up_is_not_a_loss() {
     let status = Case { previous: running(), executors: 4, ..Case::default() }.plan();
@@ -248,6 +269,22 @@ fn a_result_is_read_from_the_termination_message_when_nobody_answers_any_more() 
     assert_eq!(done.display.unwrap().accuracy.as_deref(), Some("71.0%"));
     assert_eq!(done.completion_time, Some(Time(at(60))));
     assert_eq!(done.replicas, Some(0));
+}
+
+/// Executors end one after the other when the result is written; that is no loss.
+#[test]
+fn executors_that_finish_are_not_lost() {
+    for (pods, answers) in [
+        (vec![ended_pod(0, 0, "Completed", ""), ready_pod(1)], vec![member(1, 399)]),
+        (vec![ready_pod(0), ready_pod(1)], vec![finished_report()]),
+        (vec![ready_pod(0), ready_pod(1)], vec![member(1, 400)]),
+    ] {
+        let status = Case { previous: running(), pods, answers: Some(answers), ..Case::default() }.plan();
+        assert_eq!(status.phase, Some(Phase::Running));
+        assert_eq!(condition(&status, "Progressing").reason, "Finishing");
+        let told = crate::controller::status::story(&running(), &status);
+        assert!(told.iter().all(|note| note.reason != "ExecutorLost"), "{told:?}");
+    }
 }
 
 #[test]
