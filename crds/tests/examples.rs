@@ -12,7 +12,9 @@ fn every_example_is_accepted() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "yaml") {
             let job = manifest::parse(&std::fs::read_to_string(&path).unwrap());
-            let job = job.unwrap_or_else(|error| panic!("{}: {error}: {:?}", path.display(), std::error::Error::source(&error)));
+            let job = job.unwrap_or_else(|error| {
+                panic!("{}: {error}: {:?}", path.display(), std::error::Error::source(&error))
+            });
             resolve(&job.spec).unwrap_or_else(|violations| panic!("{}: {violations:?}", path.display()));
             seen += 1;
         }

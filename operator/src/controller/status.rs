@@ -6,6 +6,7 @@
 
 mod display;
 mod plan;
+mod reports;
 mod story;
 mod write;
 
