@@ -3,7 +3,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 export LOCKSTEP_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lockstep
 
-.PHONY: help setup demo test acceptance bench lint fmt crds image clean
+.PHONY: help setup demo test acceptance bench lint fmt generate image clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,8 +29,9 @@ lint: setup ## formatting, clippy, the CRD's drift, dependency policy
 fmt: ## format the code
 	@cargo fmt --all
 
-crds: setup ## write the CRD's YAML from the types
-	@cargo run --quiet --release --package lockstep-crds --bin crd
+generate: ## write the CRD's YAML from the types
+	@cargo run --quiet --locked --package lockstep-crds --bin lockstep-crd > target/crd.yaml
+	@mv target/crd.yaml charts/lockstep/files/cnntrainingjobs.yaml
 
 image: setup ## both container images, as docker archives in target/images
 	@scripts/images.sh --sizes

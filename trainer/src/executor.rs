@@ -61,10 +61,10 @@ pub(crate) async fn run(
         return Ok(Ending::Done);
     }
     let (prepared, config, options) = prepare::prepare(opened, place)?;
-    let state = prepared.restore_or_initialise().await?;
+    let (state, is_committed) = prepared.restore_or_initialise().await?;
     let group = Group::start(config, options).await.context(StartGroupSnafu)?;
     let mut executor = Executor::new(prepared, group, state, reporter);
-    let ending = executor.train(&mut leave).await;
+    let ending = executor.train(is_committed, &mut leave).await;
     executor.group.close().await;
     ending
 }
@@ -113,10 +113,14 @@ impl Executor {
         }
     }
 
-    async fn train(&mut self, leave: &mut watch::Receiver<bool>) -> Result<Ending, Failure> {
+    async fn train(
+        &mut self,
+        is_committed: bool,
+        leave: &mut watch::Receiver<bool>,
+    ) -> Result<Ending, Failure> {
         let mut poll = interval(RESULT_POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.announce().await?;
+        self.begin(is_committed).await?;
         loop {
             if let Some(ending) = self.ending.take() {
                 return Ok(ending);
@@ -143,6 +147,14 @@ impl Executor {
                 }
             }
         }
+    }
+
+    /// Announces a state that was just loaded. A committed one need not be saved again before anyone leaves.
+    async fn begin(&mut self, is_committed: bool) -> Result<(), Failure> {
+        if is_committed {
+            self.command(Command::CheckpointCommitted { round: self.state.cursor.round }).await?;
+        }
+        self.announce().await
     }
 
     /// Tells the collective which version of the state we hold and what comes next.
@@ -220,8 +232,9 @@ impl Executor {
             }
             Action::RestoreCheckpoint => {
                 tracing::error!("the executors' states differ; restoring the newest checkpoint");
-                self.state = self.prepared.restore_or_initialise().await?;
-                self.announce().await
+                let (state, is_committed) = self.prepared.restore_or_initialise().await?;
+                self.state = state;
+                self.begin(is_committed).await
             }
             Action::CommitCheckpoint { .. } => {
                 self.saver.commit(self.state.clone());

@@ -52,14 +52,14 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// The newest committed state of the run, else the state that the seed gives.
-    pub(super) async fn restore_or_initialise(&self) -> Result<TrainingState, Failure> {
+    /// The newest committed state of the run, else the state that the seed gives; and whether it is committed.
+    pub(super) async fn restore_or_initialise(&self) -> Result<(TrainingState, bool), Failure> {
         match self.run.restore(&self.network).await.context(CheckpointSnafu)? {
             Some((id, state)) => {
                 tracing::info!(checkpoint = %id, "resumed");
-                Ok(state)
+                Ok((state, true))
             }
-            None => Ok(TrainingState::initial(&self.network, self.seed)),
+            None => Ok((TrainingState::initial(&self.network, self.seed), false)),
         }
     }
 
