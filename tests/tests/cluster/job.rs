@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::world::World;
 
-/// Long enough for faults to strike and progress to be seen, short enough for everyday tests: 304 steps, 40 seconds.
+/// Long enough for faults to strike and progress to be seen, short enough for everyday tests: 296 steps, half a minute.
 const EPOCHS: u32 = 8;
 /// A small batch, so that the few images of the tests' data make enough steps to learn from.
 const GLOBAL_BATCH: u32 = 48;
