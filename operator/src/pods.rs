@@ -3,7 +3,7 @@
 use crate::names;
 use k8s_openapi::{
     api::core::v1::{ContainerState, ContainerStatus, Pod},
-    jiff::Timestamp,
+    jiff::{SignedDuration, Timestamp},
 };
 use lockstep_crds::executor::{CONTAINER, ExecutorReport, exit_code};
 use std::net::IpAddr;
@@ -31,6 +31,9 @@ pub(crate) fn address(pod: &Pod) -> Option<IpAddr> {
     let running = matches!(state(pod)?, ContainerState { running: Some(_), .. });
     pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok().filter(|_| running)
 }
+
+/// A volume that is still being bound, or a node that is still being added, makes a pod unschedulable for a while.
+const SCHEDULING_GRACE: SignedDuration = SignedDuration::from_secs(30);
 
 fn container(pod: &Pod) -> Option<&ContainerStatus> {
     let containers = pod.status.as_ref()?.container_statuses.as_deref()?;
@@ -123,7 +126,7 @@ impl Ending {
 }
 
 /// Why a pod does not run although it should, with a condition's reason.
-pub(crate) fn obstacle(pod: &Pod) -> Option<(&'static str, String)> {
+pub(crate) fn obstacle(pod: &Pod, now: Timestamp) -> Option<(&'static str, String)> {
     if !is_active(pod) {
         return None;
     }
@@ -149,6 +152,10 @@ pub(crate) fn obstacle(pod: &Pod) -> Option<(&'static str, String)> {
         condition.type_ == "PodScheduled"
             && condition.status == "False"
             && condition.reason.as_deref() == Some("Unschedulable")
+            && condition
+                .last_transition_time
+                .as_ref()
+                .is_none_or(|since| now.duration_since(since.0) >= SCHEDULING_GRACE)
     })?;
     let detail = unscheduled.message.as_deref().unwrap_or("no node has room");
     Some(("Unschedulable", format!("{name}: {detail}; check executorTemplate.resources and the nodes")))
@@ -157,14 +164,14 @@ pub(crate) fn obstacle(pod: &Pod) -> Option<(&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_support::{ended_pod, pod, ready_pod};
+    use crate::test_support::{at, ended_pod, pod, ready_pod};
     use serde_json::json;
 
     #[test]
     fn a_ready_pod_has_index_and_address() {
         let pod = ready_pod(3);
         assert_eq!((index(&pod), is_ready(&pod), address(&pod)), (Some(3), true, Some([10, 0, 0, 4].into())));
-        assert_eq!(obstacle(&pod), None);
+        assert_eq!(obstacle(&pod, at(0)), None);
         assert_eq!(ending(&pod), None);
     }
 
@@ -199,16 +206,18 @@ mod tests {
                 "state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image \"x\""}},
             }]}),
         );
-        let (reason, message) = obstacle(&image).unwrap();
+        let (reason, message) = obstacle(&image, at(0)).unwrap();
         assert_eq!(reason, "ImagePullFailed");
         assert!(message.contains("executorTemplate.image"), "{message}");
         let unschedulable = pod(
             0,
             json!({"phase": "Pending", "conditions": [{
                 "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available",
+                "lastTransitionTime": at(0).to_string(),
             }]}),
         );
-        assert_eq!(obstacle(&unschedulable).unwrap().0, "Unschedulable");
+        assert_eq!(obstacle(&unschedulable, at(29)), None, "its volume may still be on the way");
+        assert_eq!(obstacle(&unschedulable, at(30)).unwrap().0, "Unschedulable");
         let creating = pod(
             0,
             json!({"phase": "Pending", "containerStatuses": [{
@@ -216,6 +225,6 @@ mod tests {
                 "state": {"waiting": {"reason": "ContainerCreating"}},
             }]}),
         );
-        assert_eq!(obstacle(&creating), None);
+        assert_eq!(obstacle(&creating, at(0)), None);
     }
 }

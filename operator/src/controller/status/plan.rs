@@ -75,6 +75,7 @@ pub(crate) fn plan(
     status.executors = Some(ExecutorCounts { desired: executors, ready, joined: joined.min(active) });
 
     let state = State {
+        now,
         previous,
         suspend,
         executors,
@@ -172,6 +173,7 @@ fn only(holds: bool, message: &str) -> String {
 }
 
 struct State<'a> {
+    now: Timestamp,
     previous: &'a CnnTrainingJobStatus,
     suspend: bool,
     executors: u32,
@@ -222,7 +224,7 @@ impl State<'_> {
             return verdict(Phase::Stalled, "TooFewExecutors", message);
         }
         let (joined, wanted) = (self.joined, self.executors);
-        let obstacle = self.pods.iter().find_map(pods::obstacle);
+        let obstacle = self.pods.iter().find_map(|pod| pods::obstacle(pod, self.now));
         let was = self.previous.phase;
         if joined >= wanted && self.recovered_unseen(status) {
             return verdict(Phase::Recovering, "ExecutorsLost", "training went on after a loss".to_owned());
