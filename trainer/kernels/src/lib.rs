@@ -9,6 +9,8 @@
 //! remainder in channels. Parameters and their gradients are in PyTorch's layouts, unpadded.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod convolution;
+pub(crate) mod gemm;
 pub mod isa;
 pub(crate) mod simd;
 

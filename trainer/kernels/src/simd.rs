@@ -106,7 +106,8 @@ mod x86 {
         #[inline(always)]
         unsafe fn max(a: __m512, b: __m512) -> __m512 {
             unsafe {
-                let take = _mm512_cmp_ps_mask::<_CMP_NLE_UQ>(b, a) & !_mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
+                let take =
+                    _mm512_cmp_ps_mask::<_CMP_NLE_UQ>(b, a) & !_mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
                 _mm512_mask_mov_ps(a, take, b)
             }
         }
@@ -178,10 +179,8 @@ mod x86 {
         #[inline(always)]
         unsafe fn max(a: __m256, b: __m256) -> __m256 {
             unsafe {
-                let keep = _mm256_or_ps(
-                    _mm256_cmp_ps::<_CMP_LE_OQ>(b, a),
-                    _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a),
-                );
+                let keep =
+                    _mm256_or_ps(_mm256_cmp_ps::<_CMP_LE_OQ>(b, a), _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a));
                 _mm256_blendv_ps(b, a, keep)
             }
         }
@@ -341,7 +340,11 @@ mod tests {
             for isa in Isa::available() {
                 let found = isa.run(All { a, b });
                 for (operation, (found, expected)) in found.iter().zip(&expected).enumerate() {
-                    assert_eq!(found.map(bits), expected.map(bits), "{isa}, operation {operation}: {a:?} {b:?}");
+                    assert_eq!(
+                        found.map(bits),
+                        expected.map(bits),
+                        "{isa}, operation {operation}: {a:?} {b:?}"
+                    );
                 }
             }
         }
