@@ -1,7 +1,7 @@
 """Our train step against PyTorch's, on one thread of one machine, in turns (ABAB) so that both see the same noise.
 
 usage: run.py --ours PROGRAM --pytorch FOLDER [--micro-batch 16] [--rounds 7] [--steps 60] [--cpu N] [--json FILE]
-PROGRAM: the example `train_step` of lockstep-nn, built with --release. FOLDER: the environment that
+PROGRAM: the example `train_step` of lockstep-libtorch, built with --release. FOLDER: the environment that
 `scripts/python-env.sh pytorch` prints. Prints a Markdown table; the ratio is PyTorch's median step over ours, from each
 round's pair, so above 1 we are faster. Plain Python 3, no packages.
 """

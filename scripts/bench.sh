@@ -5,6 +5,6 @@ set -euo pipefail
 cd "$REPOSITORY"
 
 pytorch=$(scripts/python-env.sh pytorch)
-cargo build --locked --release --quiet --package lockstep-nn --example train_step
+cargo build --locked --release --quiet --package lockstep-libtorch --example train_step
 mkdir -p target/bench
 python3 bench/run.py --ours target/release/examples/train_step --pytorch "$pytorch" --json target/bench/train_step.json "$@"

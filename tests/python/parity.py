@@ -1,6 +1,6 @@
 """The reference's CNN in plain PyTorch, with weights of ours: what a user would write to use a checkpoint.
 
-usage: parity.py WEIGHTS IMAGES RESULTS   (safetensors files; see trainer/nn/tests/training/parity.rs)
+usage: parity.py WEIGHTS IMAGES RESULTS   (safetensors files; see trainer/libtorch/tests/training/parity.rs)
 Writes the logits in evaluation and, for one training batch without dropout, the loss, the gradients and the batch's
 mean and biased variance at every batch norm.
 """

@@ -40,7 +40,7 @@ enum Command {
 
 fn main() -> ExitCode {
     // Before any thread exists, since libtorch's libraries read it once.
-    lockstep_nn::pin_single_threaded();
+    lockstep_libtorch::pin_single_threaded();
     let arguments = Arguments::parse();
     start_logging();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use lockstep_crds::{ResolvedJob, spec::StoppingMetric};
-use lockstep_nn::Shape;
+use lockstep_libtorch::LibTorch;
+use lockstep_nn::{Backend, Shape};
 use lockstep_records::{Dataset, order::Split};
 use lockstep_storage::Store;
 use snafu::{ResultExt, ensure};
@@ -117,10 +118,7 @@ async fn fingerprint(network: &Network, course: &Course) -> Result<[u8; 32], Fai
     let short =
         [course.validation_records, course.test_records].map(|records| records % EVALUATION_MICRO_BATCH);
     evaluations.extend(short.into_iter().filter(|images| *images > 0));
-    let compute = move || {
-        lockstep_nn::pin_single_threaded();
-        lockstep_nn::fingerprint(&model, micro_batch, &evaluations)
-    };
+    let compute = move || LibTorch.fingerprint(&model, micro_batch, &evaluations);
     tokio::task::spawn_blocking(compute)
         .await
         .map_err(|error| Failure::Collective { reason: error.to_string() })?

@@ -1,6 +1,6 @@
-//! The engine: persistent threads, each computing one micro-batch at a time on one intra-op thread.
+//! The engine: persistent threads, each with a worker of the backend, computing one micro-batch at a time.
 //!
-//! The executor's loop submits leaves; the results go through a callback to the collective. Which thread computes a leaf,
+//! The executor's loop submits leaves; their parts go through a callback to the collective. Which thread computes a leaf,
 //! and after which other, does not enter its bits.
 
 use std::any::Any;
@@ -11,12 +11,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use snafu::{ResultExt, Snafu};
-use tch::TchError;
 
-use crate::ffi;
-use crate::micro_batch::{self, Images, Workspace};
+use crate::backend::{self, Backend, Images, Part, Parts, RandomKey, Worker};
 use crate::model::{Model, Weights};
-use crate::operators::RandomKey;
 
 /// Why the engine gave no result.
 #[derive(Debug, Snafu)]
@@ -30,11 +27,11 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
-    /// libtorch took no other allocator.
-    #[snafu(display("failed to set libtorch's allocator"))]
-    Allocator {
-        /// What libtorch said.
-        source: TchError,
+    /// The backend gave a thread no worker.
+    #[snafu(display("failed to prepare an engine thread"))]
+    StartWorker {
+        /// Why.
+        source: backend::Error,
     },
     /// The micro-batch could not be computed.
     #[snafu(display("failed to compute micro-batch {position}"))]
@@ -42,15 +39,15 @@ pub enum Error {
         /// The leaf.
         position: u32,
         /// Why.
-        source: micro_batch::Error,
+        source: backend::Error,
     },
     /// The logits could not be computed.
     #[snafu(display("failed to compute logits"))]
     Logits {
         /// Why.
-        source: micro_batch::Error,
+        source: backend::Error,
     },
-    /// A defect, here or in libtorch's binding; the thread goes on.
+    /// A defect, here or in the backend; the thread goes on.
     #[snafu(display("failed to compute: the engine thread panicked with: {message}"))]
     Panicked {
         /// What the panic said.
@@ -65,8 +62,10 @@ impl Error {
     /// Whether trying again, perhaps in a new process, may help.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Start { .. } | Self::Allocator { .. } | Self::Panicked { .. } | Self::Stopped => true,
-            Self::Compute { source, .. } | Self::Logits { source } => source.is_retryable(),
+            Self::Start { .. } | Self::Panicked { .. } | Self::Stopped => true,
+            Self::StartWorker { source } | Self::Compute { source, .. } | Self::Logits { source } => {
+                source.is_retryable()
+            }
         }
     }
 }
@@ -96,7 +95,7 @@ pub enum TaskKind {
 pub struct Task {
     /// What to compute.
     pub kind: TaskKind,
-    /// The weights; released before `done` is called.
+    /// The weights; released before the last part is answered.
     pub weights: Arc<Weights>,
     /// Position of the micro-batch in the global batch (or in the evaluation): the leaf of the tree.
     pub position: u32,
@@ -104,18 +103,12 @@ pub struct Task {
     pub pixels: Vec<u8>,
     /// One for each image.
     pub labels: Vec<u32>,
-    /// Called once, on an engine thread; it should only hand the result on.
-    pub done: Box<dyn FnOnce(Result<LeafSum, Error>) + Send>,
-}
-
-/// The result of one leaf, as the collective sums it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LeafSum {
-    /// Training: `[gradients | batch means and variances | mean loss]`, [`Model::reduction_len`] values. Evaluation: the
-    /// sum of the images' losses.
-    pub vector: Vec<f32>,
-    /// Correct images, images.
-    pub counts: Vec<u64>,
+    /// Called on an engine thread with every part of the result: two for a training leaf of a model with a
+    /// [`Model::reduction_cut`], else one; an error ends them. It should only hand the part on.
+    ///
+    /// Training: `[gradients | batch means and variances | mean loss]`, [`Model::reduction_len`] values, the upper part
+    /// first. Evaluation: the sum of the images' losses.
+    pub answer: Box<dyn FnMut(Result<Part, Error>) + Send>,
 }
 
 /// Threads that compute micro-batches. Dropping it lets them finish the current one; leaves not begun are answered with
@@ -128,6 +121,7 @@ pub struct Engine {
 
 #[derive(Debug)]
 struct Shared {
+    backend: Arc<dyn Backend>,
     model: Arc<Model>,
     options: EngineOptions,
     queue: Mutex<Queue>,
@@ -158,24 +152,42 @@ impl Engine {
     /// Starts `threads` threads.
     ///
     /// # Errors
-    /// [`Error::Start`] when the system gives no thread; those started before are ended.
-    pub fn new(model: Arc<Model>, threads: NonZeroUsize, options: EngineOptions) -> Result<Self, Error> {
-        ffi::keep_memory().context(AllocatorSnafu)?;
+    /// [`Error::Start`] when the system gives no thread, [`Error::StartWorker`] when the backend gives no worker; the
+    /// threads started before are ended.
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        model: Arc<Model>,
+        threads: NonZeroUsize,
+        options: EngineOptions,
+    ) -> Result<Self, Error> {
         let shared = Arc::new(Shared {
+            backend,
             model,
             options,
             queue: Mutex::default(),
             changed: Condvar::new(),
             vectors: Mutex::default(),
-            // One being filled and a few on their way through the collective, for each thread.
-            most_vectors: threads.get() * 4,
+            // Two parts being filled and a few on their way through the collective, for each thread.
+            most_vectors: threads.get() * 8,
         });
         let mut engine = Self { shared, threads: Vec::new() };
+        let (started, starts) = mpsc::channel();
         for thread in 0..threads.get() {
-            let shared = Arc::clone(&engine.shared);
+            let (shared, started) = (Arc::clone(&engine.shared), started.clone());
+            let work = move || {
+                let worker = caught(|| shared.worker().context(StartWorkerSnafu));
+                let (worker, start) =
+                    worker.map_or_else(|error| (None, Err(error)), |worker| (Some(worker), Ok(())));
+                drop(started.send(start));
+                // A thread that starts late must not keep `new` waiting for its end.
+                drop(started);
+                shared.work(worker);
+            };
             let builder = std::thread::Builder::new().name(format!("engine-{thread}"));
-            engine.threads.push(builder.spawn(move || shared.work()).context(StartSnafu { thread })?);
+            engine.threads.push(builder.spawn(work).context(StartSnafu { thread })?);
         }
+        drop(started);
+        starts.iter().collect::<Result<(), Error>>()?;
         Ok(engine)
     }
 
@@ -189,18 +201,17 @@ impl Engine {
     /// `pixels`: as in [`Task`].
     ///
     /// # Errors
-    /// When the pixels are no whole number of images (or none), or libtorch fails.
+    /// When the pixels are no whole number of images (or none), or the backend fails.
     pub fn logits(&self, weights: Arc<Weights>, pixels: Vec<u8>) -> Result<Vec<f32>, Error> {
         let (done, result) = mpsc::sync_channel(1);
         self.queue(Job::Logits { weights, pixels, done });
         result.recv().unwrap_or(StoppedSnafu.fail())
     }
 
-    /// Takes back the vector of a leaf that is not needed any more, for a later leaf to be written into.
+    /// Takes back the vector of a part that is not needed any more, for a later leaf to be written into.
     pub fn recycle(&self, vector: Vec<f32>) {
         let mut vectors = unpoisoned(self.shared.vectors.lock());
-        if vectors.len() < self.shared.most_vectors && vector.capacity() >= self.shared.model.reduction_len()
-        {
+        if vectors.len() < self.shared.most_vectors {
             vectors.push(vector);
         }
     }
@@ -227,7 +238,7 @@ impl Drop for Engine {
         for job in left {
             match job {
                 // One panicking callback must not keep the others from their answer.
-                Job::Leaf(task) => answered(|| (task.done)(StoppedSnafu.fail())),
+                Job::Leaf(mut task) => answered(|| (task.answer)(StoppedSnafu.fail())),
                 // Its receiver sees the sender go.
                 Job::Logits { .. } => {}
             }
@@ -241,12 +252,13 @@ impl Drop for Engine {
 }
 
 impl Shared {
-    fn work(&self) {
-        // OpenMP and MKL keep the number for each thread.
-        crate::pin_single_threaded();
-        let mut workspace = Workspace::default();
+    fn worker(&self) -> Result<Box<dyn Worker>, backend::Error> {
+        self.backend.worker(&self.model)
+    }
+
+    fn work(&self, mut worker: Option<Box<dyn Worker>>) {
         while let Some(job) = self.next_job() {
-            self.run(job, &mut workspace);
+            self.run(job, &mut worker);
         }
     }
 
@@ -263,23 +275,30 @@ impl Shared {
         }
     }
 
-    fn run(&self, job: Job, workspace: &mut Workspace) {
+    /// Does a job with the thread's worker; one that panicked is not used again.
+    fn run(&self, job: Job, worker: &mut Option<Box<dyn Worker>>) {
         match job {
-            Job::Leaf(Task { kind, weights, position, pixels, labels, done }) => {
-                let result = caught(|| {
-                    let images = Images { pixels: &pixels, labels: &labels };
-                    self.leaf(kind, &weights, position, images, workspace).context(ComputeSnafu { position })
+            Job::Leaf(Task { kind, weights, position, pixels, labels, mut answer }) => {
+                let mut parts = Answers { shared: self, answer: &mut *answer, last: None };
+                let images = Images { pixels: &pixels, labels: &labels };
+                let result = self.with_worker(worker, |worker| {
+                    let leaf = self.leaf(kind, &weights, position, images, worker, &mut parts);
+                    leaf.context(ComputeSnafu { position })
                 });
-                if matches!(result, Err(Error::Panicked { .. })) {
-                    *workspace = Workspace::default();
-                }
+                let last = parts.last;
                 // So that the optimizer may change them in place as soon as the last leaf is in.
                 drop(weights);
-                answered(|| done(result));
+                match (result, last) {
+                    (Ok(()), Some(part)) => answered(|| answer(Ok(part))),
+                    (Ok(()), None) => {
+                        answered(|| answer(PanickedSnafu { message: "a leaf without an end" }.fail()));
+                    }
+                    (Err(error), _) => answered(|| answer(Err(error))),
+                }
             }
             Job::Logits { weights, pixels, done } => {
                 let result =
-                    caught(|| micro_batch::logits(&self.model, &weights, &pixels).context(LogitsSnafu));
+                    self.with_worker(worker, |worker| worker.logits(&weights, &pixels).context(LogitsSnafu));
                 drop(weights);
                 // The receiver waits; if its thread is gone nobody wants the result.
                 drop(done.send(result));
@@ -287,35 +306,69 @@ impl Shared {
         }
     }
 
+    fn with_worker<T>(
+        &self,
+        kept: &mut Option<Box<dyn Worker>>,
+        body: impl FnOnce(&mut dyn Worker) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let taken = kept.take();
+        let (worker, result) = caught(|| {
+            let mut worker = taken.map_or_else(|| self.worker().context(StartWorkerSnafu), Ok)?;
+            let result = body(&mut *worker);
+            Ok((worker, result))
+        })?;
+        *kept = Some(worker);
+        result
+    }
+
     fn leaf(
         &self,
         kind: TaskKind,
-        weights: &Weights,
+        weights: &Arc<Weights>,
         position: u32,
         images: Images<'_>,
-        workspace: &mut Workspace,
-    ) -> Result<LeafSum, micro_batch::Error> {
+        worker: &mut dyn Worker,
+        parts: &mut Answers<'_>,
+    ) -> Result<(), backend::Error> {
         let EngineOptions { seed, label_smoothing } = self.options;
-        let count = images.labels.len() as u64;
         match kind {
             TaskKind::Train { step } => {
                 let key = RandomKey { seed, step, position };
-                let mut vector = unpoisoned(self.vectors.lock()).pop().unwrap_or_default();
-                let correct = micro_batch::train(
-                    &self.model,
-                    weights,
-                    images,
-                    key,
-                    label_smoothing,
-                    workspace,
-                    &mut vector,
-                )?;
-                Ok(LeafSum { vector, counts: vec![correct, count] })
+                worker.train(weights, images, key, label_smoothing, parts)
             }
             TaskKind::Evaluate => {
-                let (loss, correct) = micro_batch::evaluate(&self.model, weights, images, label_smoothing)?;
-                Ok(LeafSum { vector: vec![loss], counts: vec![correct, count] })
+                let (loss, correct) = worker.evaluate(weights, images, label_smoothing)?;
+                let counts = vec![correct, images.labels.len() as u64];
+                parts.deliver(Part { start: 0, vector: vec![loss], counts });
+                Ok(())
             }
+        }
+    }
+}
+
+/// Hands the parts of one leaf on as they come; the last one waits until the weights are released.
+struct Answers<'a> {
+    shared: &'a Shared,
+    answer: &'a mut (dyn FnMut(Result<Part, Error>) + Send),
+    last: Option<Part>,
+}
+
+impl Parts for Answers<'_> {
+    fn vector(&mut self, len: usize) -> Vec<f32> {
+        let mut vectors = unpoisoned(self.shared.vectors.lock());
+        let fitting = vectors.iter().enumerate().filter(|(_, vector)| vector.capacity() >= len);
+        let smallest = fitting.min_by_key(|(_, vector)| vector.capacity()).map(|(index, _)| index);
+        let mut vector = smallest.map(|index| vectors.swap_remove(index)).unwrap_or_default();
+        drop(vectors);
+        vector.resize(len, 0.0);
+        vector
+    }
+
+    fn deliver(&mut self, part: Part) {
+        if part.is_last() {
+            self.last = Some(part);
+        } else {
+            answered(|| (self.answer)(Ok(part)));
         }
     }
 }
@@ -327,7 +380,7 @@ fn answered(callback: impl FnOnce()) {
     }
 }
 
-/// Makes a panic (of tch, where it offers no error) an error.
+/// Makes a panic (of a library that offers no error) an error.
 fn caught<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(body))
         .unwrap_or_else(|panic| PanickedSnafu { message: panic_message(&*panic) }.fail())

@@ -1,21 +1,23 @@
 //! The numeric fingerprint: whether two executors compute the same bits.
 //!
-//! libtorch chooses kernels by the CPU's instruction set and caches. Rather than assume when that matters, an executor
+//! A library may choose kernels by the CPU's instruction set and caches. Rather than assume when that matters, an executor
 //! runs fixed inputs through the job's own model at the job's own shapes and hashes what comes out.
+
+use std::sync::Arc;
 
 use lockstep_rng::{Domain, Stream};
 use sha2::{Digest, Sha256};
 use snafu::{ResultExt, Snafu};
 
+use crate::backend::{self, Images, Part, Parts, RandomKey, Worker};
 use crate::flat::digest_values;
-use crate::micro_batch::{self, Images, Workspace};
 use crate::model::Model;
-use crate::operators::RandomKey;
 use crate::optimizer::{self, Optimizer, apply};
 use crate::state::State;
 
 /// Why there is no fingerprint.
 #[derive(Debug, Snafu)]
+#[snafu(visibility(pub))]
 #[non_exhaustive]
 pub enum Error {
     /// A micro-batch of fixed images.
@@ -24,7 +26,13 @@ pub enum Error {
         /// Its size.
         images: usize,
         /// Why.
-        source: micro_batch::Error,
+        source: backend::Error,
+    },
+    /// No worker.
+    #[snafu(display("failed to compute the fingerprint"))]
+    Worker {
+        /// Why.
+        source: backend::Error,
     },
     /// The update.
     #[snafu(display("failed to compute the fingerprint of the update"))]
@@ -38,7 +46,7 @@ impl Error {
     /// Whether trying again may help.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::MicroBatch { source, .. } => source.is_retryable(),
+            Self::Worker { source } | Self::MicroBatch { source, .. } => source.is_retryable(),
             Self::Update { source } => source.is_retryable(),
         }
     }
@@ -47,11 +55,12 @@ impl Error {
 /// SHA-256 over a training leaf of `micro_batch` images, the state after an Adam step with it, and the logits and losses
 /// of evaluations of each of `evaluation_batches` images (the full size, and that of a short last one).
 ///
-/// Takes a few times as long as those micro-batches. To be called on a thread with [`crate::pin_single_threaded`].
+/// Takes a few times as long as those micro-batches.
 ///
 /// # Errors
-/// When a size is 0, libtorch fails, or the model diverges on random pixels.
-pub fn fingerprint(
+/// When a size is 0, the backend fails, or the model diverges on random pixels.
+pub fn measure(
+    worker: &mut dyn Worker,
     model: &Model,
     micro_batch: usize,
     evaluation_batches: &[usize],
@@ -59,29 +68,48 @@ pub fn fingerprint(
     let mut digest = Sha256::new();
     let optimizer = Optimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-7 };
     let mut state = State::new(model, &optimizer, model.initial_weights(SEED));
-    let mut vector = Vec::new();
     let (pixels, labels) = fixed_images(model, micro_batch, 0);
     let images = Images { pixels: &pixels, labels: &labels };
     let key = RandomKey { seed: SEED, step: 0, position: 0 };
-    let mut workspace = Workspace::default();
-    let correct = micro_batch::train(model, &state.weights, images, key, 0.1, &mut workspace, &mut vector)
+    let mut whole = Whole::default();
+    worker
+        .train(&state.weights, images, key, 0.1, &mut whole)
         .context(MicroBatchSnafu { images: micro_batch })?;
-    digest_values(&mut digest, &vector);
-    digest.update(correct.to_le_bytes());
-    apply(model, &optimizer, 1e-3, &mut state, &vector, 1).context(UpdateSnafu)?;
+    digest_values(&mut digest, &whole.vector);
+    whole.counts.iter().take(1).for_each(|correct| digest.update(correct.to_le_bytes()));
+    apply(model, &optimizer, 1e-3, &mut state, &whole.vector, 1).context(UpdateSnafu)?;
     digest.update(state.hash());
     for (index, &count) in evaluation_batches.iter().enumerate() {
         let (pixels, labels) = fixed_images(model, count, 1 + index as u64);
         let images = Images { pixels: &pixels, labels: &labels };
-        let logits =
-            micro_batch::logits(model, &state.weights, &pixels).context(MicroBatchSnafu { images: count })?;
-        let (loss, correct) = micro_batch::evaluate(model, &state.weights, images, 0.1)
-            .context(MicroBatchSnafu { images: count })?;
+        let weights = Arc::clone(&state.weights);
+        let logits = worker.logits(&weights, &pixels).context(MicroBatchSnafu { images: count })?;
+        let (loss, correct) =
+            worker.evaluate(&weights, images, 0.1).context(MicroBatchSnafu { images: count })?;
         digest_values(&mut digest, &logits);
         digest_values(&mut digest, &[loss]);
         digest.update(correct.to_le_bytes());
     }
     Ok(digest.finalize().into())
+}
+
+/// A leaf put together from its parts.
+#[derive(Default)]
+struct Whole {
+    vector: Vec<f32>,
+    counts: Vec<u64>,
+}
+
+impl Parts for Whole {
+    fn vector(&mut self, len: usize) -> Vec<f32> {
+        vec![0.0; len]
+    }
+
+    fn deliver(&mut self, mut part: Part) {
+        self.counts.append(&mut part.counts);
+        part.vector.append(&mut self.vector);
+        self.vector = part.vector;
+    }
 }
 
 const SEED: u64 = 0x4c6f_636b_7374_6570;

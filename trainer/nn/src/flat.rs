@@ -78,7 +78,7 @@ pub(crate) fn digest_values(digest: &mut Sha256, values: &[f32]) {
 mod tests {
     use super::*;
 
-    /// Vector loads and libtorch's BLAS may take another path, with other bits, at other alignments.
+    /// Vector loads and a library's BLAS may take another path, with other bits, at other alignments.
     #[test]
     fn buffers_of_every_length_are_aligned_also_when_cloned_and_moved() {
         let mut kept = Vec::new();

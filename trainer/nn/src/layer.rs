@@ -27,7 +27,7 @@ impl fmt::Display for Shape {
 }
 
 /// One layer; a model is a list of them, and PyTorch's `nn.Sequential` has one module for each.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Layer {
     /// Square convolution, stride 1, zeros around so that the size stays ("same"), with bias.
     Conv2D {
@@ -49,6 +49,18 @@ pub enum Layer {
     MaxPool2D {
         /// Side of the square, and the stride.
         size: usize,
+    },
+    /// Mean over squares without overlap; rows and columns that fill no square are dropped.
+    AveragePool2D {
+        /// Side of the square, and the stride.
+        size: usize,
+    },
+    /// Mean over each channel's pixels: image to features.
+    GlobalAveragePool2D,
+    /// `x + layers(x)`: the layers keep the shape. Nests one level deep.
+    Residual {
+        /// The layers inside.
+        layers: Vec<Layer>,
     },
     /// Zeroes values at random in training and scales the others up; nothing in evaluation.
     Dropout {
@@ -72,6 +84,9 @@ impl Layer {
             Self::ReLU => "ReLU",
             Self::BatchNorm { .. } => "BatchNorm",
             Self::MaxPool2D { .. } => "MaxPool2D",
+            Self::AveragePool2D { .. } => "AveragePool2D",
+            Self::GlobalAveragePool2D => "GlobalAveragePool2D",
+            Self::Residual { .. } => "Residual",
             Self::Dropout { .. } => "Dropout",
             Self::Flatten => "Flatten",
             Self::Dense { .. } => "Dense",
@@ -79,14 +94,16 @@ impl Layer {
     }
 }
 
+/// Keras's batch norm.
+const KERAS_NORM: Layer = Layer::BatchNorm { momentum: 0.99, epsilon: 1e-3 };
+
 /// The `TwoBlock` preset: the reference's CNN with Keras's batch norm. Softmax is part of the loss.
 pub fn two_block(classes: usize) -> Vec<Layer> {
     let block = |filters| {
-        let convolution = Layer::Conv2D { filters, kernel_size: 3 };
-        let norm = Layer::BatchNorm { momentum: 0.99, epsilon: 1e-3 };
+        let convolution = || Layer::Conv2D { filters, kernel_size: 3 };
         let pool = Layer::MaxPool2D { size: 2 };
         let dropout = Layer::Dropout { rate: 0.25 };
-        [convolution, Layer::ReLU, norm, convolution, Layer::ReLU, norm, pool, dropout]
+        [convolution(), Layer::ReLU, KERAS_NORM, convolution(), Layer::ReLU, KERAS_NORM, pool, dropout]
     };
     let head = [
         Layer::Flatten,
@@ -96,4 +113,28 @@ pub fn two_block(classes: usize) -> Vec<Layer> {
         Layer::Dense { units: classes },
     ];
     [block(32), block(64)].into_iter().flatten().chain(head).collect()
+}
+
+/// The `ResNet9` preset: eight convolutions, two residual blocks of two each, and a dense layer; 6.6 million parameters
+/// for ten classes. Batch norm with PyTorch's momentum and epsilon.
+///
+/// Source of the architecture: D. Page, "How to train your ResNet", 2018, with average in place of max-pooling at the end.
+pub fn res_net_9(classes: usize) -> Vec<Layer> {
+    let norm = Layer::BatchNorm { momentum: 0.9, epsilon: 1e-5 };
+    let unit = |filters| [Layer::Conv2D { filters, kernel_size: 3 }, norm.clone(), Layer::ReLU];
+    let pool = || [Layer::MaxPool2D { size: 2 }];
+    let residual = |filters| [Layer::Residual { layers: [unit(filters), unit(filters)].concat() }];
+    let parts: [&[Layer]; 10] = [
+        &unit(64),
+        &unit(128),
+        &pool(),
+        &residual(128),
+        &unit(256),
+        &pool(),
+        &unit(512),
+        &pool(),
+        &residual(512),
+        &[Layer::GlobalAveragePool2D, Layer::Dense { units: classes }],
+    ];
+    parts.concat()
 }

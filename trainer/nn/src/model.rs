@@ -1,19 +1,22 @@
-//! A model: its layers checked and made operators, and where every tensor lies in the flat buffers.
+//! A model: its layers checked, with their shapes and where every tensor lies in the flat buffers. Data only: a
+//! [`Backend`](crate::Backend) computes it.
 //!
 //! The parameter buffer (and with it gradients and moments) holds the tensors in layer order, in PyTorch's layouts; the
 //! running buffer the running means and variances of batch norm. Every tensor starts on a 64-byte boundary; the gaps
-//! hold zeros and belong to no hash. Names are those of the same layers in PyTorch's `nn.Sequential`.
+//! hold zeros and belong to no hash. Names are those of the same layers in PyTorch's `nn.Sequential`; a `Residual` there
+//! is a nested one, `class Residual(nn.Sequential)` whose `forward` is `x + super().forward(x)`, so that the first layer
+//! inside layer 6 has a `6.0.weight`.
 
 mod build;
 mod initialise;
+mod stage;
 
 use snafu::{Snafu, ensure};
 
 use crate::flat::FlatBuffer;
 use crate::layer::{Layer, Shape};
-use crate::operators::Operator;
 
-use build::{Extent, Place};
+pub use stage::{Extent, Operation, Slot, Stage};
 
 /// Most values of one activation or tensor, so that sizes and offsets stay far from overflow.
 const MOST_VALUES: usize = 1 << 31;
@@ -38,8 +41,8 @@ pub enum Error {
     /// A number of a layer out of its range.
     #[snafu(display("failed to build layer {layer} ({kind}): {field} is {value}, but must be {range}"))]
     OutOfRange {
-        /// Position in the list.
-        layer: usize,
+        /// Position in the list; `6.0` is the first one inside layer 6.
+        layer: String,
         /// Kind of the layer.
         kind: &'static str,
         /// The field.
@@ -54,8 +57,8 @@ pub enum Error {
         "failed to build layer {layer} ({kind}): it takes {expected}, but the layers before it give {found}"
     ))]
     WrongInput {
-        /// Position in the list.
-        layer: usize,
+        /// Position in the list; `6.0` is the first one inside layer 6.
+        layer: String,
         /// Kind of the layer.
         kind: &'static str,
         /// What the layer works on.
@@ -73,11 +76,19 @@ pub enum Error {
         /// What the last layer gives.
         found: String,
     },
+    /// A `Residual` whose layers change the shape, or that holds another one or nothing.
+    #[snafu(display("failed to build layer {layer} (Residual): {reason}"))]
+    Residual {
+        /// Position in the list.
+        layer: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// Sizes that no machine holds.
     #[snafu(display("failed to build layer {layer} ({kind}): it has more than 2^31 values"))]
     TooLarge {
-        /// Position in the list.
-        layer: usize,
+        /// Position in the list; `6.0` is the first one inside layer 6.
+        layer: String,
         /// Kind of the layer.
         kind: &'static str,
     },
@@ -92,6 +103,7 @@ impl Error {
             | Self::OutOfRange { .. }
             | Self::WrongInput { .. }
             | Self::WrongOutput { .. }
+            | Self::Residual { .. }
             | Self::TooLarge { .. } => false,
         }
     }
@@ -126,14 +138,6 @@ pub struct Weights {
     pub running: FlatBuffer,
 }
 
-/// One layer of a model at work.
-#[derive(Debug)]
-pub(crate) struct Stage {
-    /// For messages: `layer 3 (Conv2D)`.
-    pub(crate) name: String,
-    pub(crate) operator: Box<dyn Operator>,
-}
-
 /// How the initial values of a parameter are drawn.
 #[derive(Clone, Copy, Debug)]
 enum Initialiser {
@@ -161,7 +165,6 @@ pub struct Model {
     input: Shape,
     classes: usize,
     stages: Vec<Stage>,
-    /// The first stage with parameters: the ones before it need no backward pass.
     first_trainable: usize,
     parameters: Vec<TensorInfo>,
     initialisers: Vec<Initialiser>,
@@ -170,6 +173,7 @@ pub struct Model {
     momenta: Vec<RunningMomentum>,
     parameter_len: usize,
     running_len: usize,
+    reduction_cut: usize,
 }
 
 impl Model {
@@ -184,7 +188,7 @@ impl Model {
             input,
             classes,
             stages: Vec::new(),
-            first_trainable: layers.len(),
+            first_trainable: 0,
             parameters: Vec::new(),
             initialisers: Vec::new(),
             running: Vec::new(),
@@ -192,25 +196,12 @@ impl Model {
             momenta: Vec::new(),
             parameter_len: 0,
             running_len: 0,
+            reduction_cut: 0,
         };
         let mut extent = Extent::Image(input);
-        // Whether the activation is also kept by the layer that made it (only a ReLU keeps its output).
-        let mut output_kept = false;
-        for (index, layer) in layers.iter().enumerate() {
-            let place = Place { index, kind: layer.kind() };
-            ensure!(extent.values() <= MOST_VALUES, TooLargeSnafu { layer: index, kind: layer.kind() });
-            let operator = model.operator(place, layer, &mut extent, output_kept)?;
-            output_kept = match layer {
-                Layer::ReLU => true,
-                Layer::Flatten => output_kept,
-                Layer::Conv2D { .. }
-                | Layer::BatchNorm { .. }
-                | Layer::MaxPool2D { .. }
-                | Layer::Dropout { .. }
-                | Layer::Dense { .. } => false,
-            };
-            model.stages.push(Stage { name: format!("layer {index} ({})", layer.kind()), operator });
-        }
+        model.stages = model.build(layers, None, &mut 0, &mut extent)?;
+        model.first_trainable =
+            model.stages.iter().position(Stage::has_parameters).unwrap_or(model.stages.len());
         let found = extent.to_string();
         ensure!(
             matches!(extent, Extent::Features(features) if features == classes),
@@ -260,11 +251,20 @@ impl Model {
         self.parameters.iter().map(|tensor| tensor.len).sum()
     }
 
-    pub(crate) fn stages(&self) -> &[Stage] {
+    /// Where a training leaf's vector is cut in two: the first parameter after the last convolution, 0 without one. What
+    /// lies above is complete while the convolutions still go backward, and with dense layers holds most of the bytes.
+    pub fn reduction_cut(&self) -> usize {
+        self.reduction_cut
+    }
+
+    /// The layers, in order.
+    pub fn stages(&self) -> &[Stage] {
         &self.stages
     }
 
-    pub(crate) fn first_trainable(&self) -> usize {
+    /// Index of the first stage with parameters: the ones before it need no backward pass. The number of stages if none
+    /// has any.
+    pub fn first_trainable(&self) -> usize {
         self.first_trainable
     }
 
@@ -273,7 +273,7 @@ impl Model {
     }
 
     /// Whether the buffers have this model's lengths.
-    pub(crate) fn fits(&self, weights: &Weights) -> bool {
+    pub fn fits(&self, weights: &Weights) -> bool {
         weights.parameters.len() == self.parameter_len && weights.running.len() == self.running_len
     }
 }

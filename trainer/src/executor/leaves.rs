@@ -7,7 +7,7 @@ use std::{
 };
 
 use lockstep_collective::tree::{Folder, Node, NodeSum, Tree};
-use lockstep_nn::{Engine, LeafSum, Task, TaskKind, Weights};
+use lockstep_nn::{Engine, Part, Task, TaskKind, Weights};
 use snafu::ResultExt;
 use tokio::sync::mpsc;
 
@@ -27,7 +27,7 @@ const READ_RETRY: Duration = Duration::from_millis(500);
 pub(super) struct LeafDone {
     round: u64,
     leaf: u32,
-    outcome: Result<LeafSum, Outcome>,
+    outcome: Result<NodeSum, Outcome>,
 }
 
 enum Outcome {
@@ -116,12 +116,12 @@ impl Leaves {
         let LeafDone { round, leaf, outcome } = done;
         if round != self.round.number {
             if let Ok(sum) = outcome {
-                self.engine.recycle(sum.vector);
+                self.engine.recycle(sum.values);
             }
             return Ok(Vec::new());
         }
         self.under_way.remove(&leaf);
-        let LeafSum { vector, counts } = match outcome {
+        let sum = match outcome {
             Ok(sum) => sum,
             Err(Outcome::Compute(source)) => {
                 return Err(source).context(ComputeSnafu { step: self.round.step, leaf });
@@ -133,7 +133,7 @@ impl Leaves {
             }
             Err(Outcome::Read(source)) => return Err(Failure::Data { source }),
         };
-        let complete = self.folder.insert(leaf, NodeSum { values: vector, counts });
+        let complete = self.folder.insert(leaf, sum);
         self.start();
         Ok(complete)
     }
@@ -163,10 +163,18 @@ impl Leaves {
                         Stage::Train => TaskKind::Train { step },
                         Stage::Validate | Stage::Test | Stage::Finished => TaskKind::Evaluate,
                     };
-                    let done = Box::new(move |result: Result<LeafSum, lockstep_nn::engine::Error>| {
-                        send(result.map_err(Outcome::Compute))
+                    let mut upper = NodeSum { values: Vec::new(), counts: Vec::new() };
+                    let answer = Box::new(move |part: Result<Part, lockstep_nn::engine::Error>| match part {
+                        Ok(part) if part.is_last() => {
+                            let Part { vector: mut values, mut counts, .. } = part;
+                            values.append(&mut upper.values);
+                            counts.append(&mut upper.counts);
+                            send(Ok(NodeSum { values, counts }));
+                        }
+                        Ok(part) => upper = NodeSum { values: part.vector, counts: part.counts },
+                        Err(error) => send(Err(Outcome::Compute(error))),
                     });
-                    engine.submit(Task { kind, weights, position: leaf, pixels, labels, done });
+                    engine.submit(Task { kind, weights, position: leaf, pixels, labels, answer });
                 }
             }
         });

@@ -1,84 +1,113 @@
-//! Makes one layer of a specification an operator: checks its numbers and what it takes, and lays out its tensors.
+//! Makes the layers of a specification stages: checks their numbers and what they take, and lays out their tensors.
 
 use snafu::ensure;
 
 use super::{
-    Error, Initialiser, MOST_VALUES, Model, OutOfRangeSnafu, RunningMomentum, TensorInfo, TooLargeSnafu,
-    WrongInputSnafu,
+    Error, Extent, Initialiser, MOST_VALUES, Model, Operation, OutOfRangeSnafu, ResidualSnafu,
+    RunningMomentum, Slot, Stage, TensorInfo, TooLargeSnafu, WrongInputSnafu,
 };
+use crate::dropout::Dropout;
 use crate::flat::aligned;
 use crate::layer::{Layer, Shape};
-use crate::operators::{BatchNorm, Convolution, Dense, Dropout, Flatten, MaxPool, Operator, Relu, Slot};
 
-/// What flows between two layers.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Extent {
-    Image(Shape),
-    Features(usize),
-}
-
-impl Extent {
-    pub(super) fn values(self) -> usize {
-        match self {
-            Self::Image(shape) => shape.values(),
-            Self::Features(features) => features,
-        }
-    }
-
-    /// What batch norm keeps statistics of.
-    fn channels(self) -> usize {
-        match self {
-            Self::Image(shape) => shape.channels,
-            Self::Features(features) => features,
-        }
-    }
-}
-
-impl std::fmt::Display for Extent {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Image(shape) => write!(formatter, "images of {shape}"),
-            Self::Features(features) => write!(formatter, "{features} features"),
-        }
-    }
-}
-
-/// Which layer is being built; for names and messages.
-#[derive(Clone, Copy)]
-pub(super) struct Place {
-    pub(super) index: usize,
-    pub(super) kind: &'static str,
+/// Which layer is being built; for names, keys and messages.
+struct Place {
+    /// As in PyTorch's names: `6`, or `6.0` inside a residual block.
+    path: String,
+    /// Counted depth first; part of the key of the layer's randomness.
+    number: u32,
+    kind: &'static str,
 }
 
 impl Place {
-    fn check(self, holds: bool, field: &'static str, value: impl ToString, range: &str) -> Result<(), Error> {
-        let Self { index: layer, kind } = self;
-        ensure!(holds, OutOfRangeSnafu { layer, kind, field, value: value.to_string(), range });
+    fn check(
+        &self,
+        holds: bool,
+        field: &'static str,
+        value: impl ToString,
+        range: &str,
+    ) -> Result<(), Error> {
+        let Self { path: layer, kind, .. } = self;
+        ensure!(holds, OutOfRangeSnafu { layer, kind: *kind, field, value: value.to_string(), range });
         Ok(())
     }
 
-    fn image(self, extent: Extent) -> Result<Shape, Error> {
+    fn image(&self, extent: Extent) -> Result<Shape, Error> {
         match extent {
             Extent::Image(shape) => Ok(shape),
             Extent::Features(_) => self.wrong_input("images (put it before Flatten)", extent),
         }
     }
 
-    fn wrong_input<T>(self, expected: &'static str, found: Extent) -> Result<T, Error> {
-        let Self { index: layer, kind } = self;
-        WrongInputSnafu { layer, kind, expected, found: found.to_string() }.fail()
+    fn wrong_input<T>(&self, expected: &'static str, found: Extent) -> Result<T, Error> {
+        let Self { path: layer, kind, .. } = self;
+        WrongInputSnafu { layer, kind: *kind, expected, found: found.to_string() }.fail()
+    }
+
+    /// Squares of `size` without overlap.
+    fn pooled(&self, size: usize, extent: Extent) -> Result<Extent, Error> {
+        let shape = self.image(extent)?;
+        let most = shape.height.min(shape.width);
+        self.check((1..=most).contains(&size), "size", size, &format!("from 1 to {most}"))?;
+        Ok(Extent::Image(Shape { height: shape.height / size, width: shape.width / size, ..shape }))
     }
 }
 
 impl Model {
-    /// Makes one layer work on `extent`, which becomes its output's.
-    pub(super) fn operator(
+    /// Makes `layers`, which lie inside layer `parent` if there is one, work on `extent`, which becomes their output's.
+    /// `number` counts the layers of the model.
+    pub(super) fn build(
         &mut self,
-        place: Place,
-        layer: &Layer,
+        layers: &[Layer],
+        parent: Option<&str>,
+        number: &mut u32,
         extent: &mut Extent,
-        output_kept: bool,
-    ) -> Result<Box<dyn Operator>, Error> {
+    ) -> Result<Vec<Stage>, Error> {
+        let mut stages = Vec::with_capacity(layers.len());
+        for (index, layer) in layers.iter().enumerate() {
+            let path = parent.map_or_else(|| index.to_string(), |parent| format!("{parent}.{index}"));
+            let place = Place { path, number: *number, kind: layer.kind() };
+            *number += 1;
+            let Place { path, kind, .. } = &place;
+            ensure!(extent.values() <= MOST_VALUES, TooLargeSnafu { layer: path, kind: *kind });
+            let input = *extent;
+            let operation = match layer {
+                Layer::Residual { layers } => {
+                    self.residual(&place, layers, parent.is_some(), number, extent)?
+                }
+                layer => self.operation(&place, layer, extent)?,
+            };
+            let name = format!("layer {path} ({kind})");
+            stages.push(Stage { name, input, output: *extent, operation });
+        }
+        Ok(stages)
+    }
+
+    fn residual(
+        &mut self,
+        place: &Place,
+        layers: &[Layer],
+        nested: bool,
+        number: &mut u32,
+        extent: &mut Extent,
+    ) -> Result<Operation, Error> {
+        let refuse = |reason: &str| ResidualSnafu { layer: &place.path, reason }.fail();
+        if nested {
+            return refuse("it lies inside another one, but they nest one level deep");
+        }
+        if layers.is_empty() {
+            return refuse("it has no layers");
+        }
+        let input = *extent;
+        let stages = self.build(layers, Some(&place.path), number, extent)?;
+        if *extent != input {
+            return refuse(&format!("it takes {input}, but its layers give {extent}: they must not differ"));
+        }
+        Ok(Operation::Residual { stages })
+    }
+
+    /// Makes one layer work on `extent`, which becomes its output's.
+    fn operation(&mut self, place: &Place, layer: &Layer, extent: &mut Extent) -> Result<Operation, Error> {
         Ok(match *layer {
             Layer::Conv2D { filters, kernel_size } => {
                 let shape = place.image(*extent)?;
@@ -87,26 +116,21 @@ impl Model {
                 *extent = Extent::Image(Shape { channels: filters, ..shape });
                 let area = kernel_size.saturating_mul(kernel_size);
                 let glorot = Initialiser::GlorotUniform {
-                    layer: place.index as u64,
+                    layer: place.number.into(),
                     fan_in: area.saturating_mul(shape.channels),
                     fan_out: area.saturating_mul(filters),
                 };
                 let dims = vec![filters, shape.channels, kernel_size, kernel_size];
-                Box::new(Convolution {
-                    kernel: self.parameter(place, "weight", dims, glorot)?,
-                    bias: self.parameter(place, "bias", vec![filters], Initialiser::Zeros)?,
-                    padding: (kernel_size / 2) as i64,
-                })
+                let kernel = self.parameter(place, "weight", dims, glorot)?;
+                let bias = self.parameter(place, "bias", vec![filters], Initialiser::Zeros)?;
+                self.reduction_cut = self.parameter_len;
+                Operation::Convolution { kernel_size, kernel, bias }
             }
-            Layer::ReLU => Box::new(Relu),
+            Layer::ReLU => Operation::Relu,
             Layer::BatchNorm { momentum, epsilon } => {
                 place.check((0.0..=1.0).contains(&momentum), "momentum", momentum, "from 0 to 1")?;
-                place.check(
-                    epsilon > 0.0 && epsilon.is_finite(),
-                    "epsilon",
-                    epsilon,
-                    "positive and finite",
-                )?;
+                let positive = epsilon > 0.0 && epsilon.is_finite();
+                place.check(positive, "epsilon", epsilon, "positive and finite")?;
                 let dims = || vec![extent.channels()];
                 let scale = self.parameter(place, "weight", dims(), Initialiser::Ones)?;
                 let offset = self.parameter(place, "bias", dims(), Initialiser::Zeros)?;
@@ -114,23 +138,27 @@ impl Model {
                 let variance = self.running(place, "running_var", dims(), Initialiser::Ones)?;
                 self.momenta
                     .push(RunningMomentum { ranges: [mean.range.clone(), variance.range.clone()], momentum });
-                Box::new(BatchNorm { scale, offset, mean, variance, epsilon })
+                Operation::BatchNorm { scale, offset, mean, variance, epsilon }
             }
             Layer::MaxPool2D { size } => {
-                let shape = place.image(*extent)?;
-                let most = shape.height.min(shape.width);
-                place.check((1..=most).contains(&size), "size", size, &format!("from 1 to {most}"))?;
-                *extent =
-                    Extent::Image(Shape { height: shape.height / size, width: shape.width / size, ..shape });
-                Box::new(MaxPool { size: size as i64 })
+                *extent = place.pooled(size, *extent)?;
+                Operation::MaxPool { size }
+            }
+            Layer::AveragePool2D { size } => {
+                *extent = place.pooled(size, *extent)?;
+                Operation::AveragePool { size }
+            }
+            Layer::GlobalAveragePool2D => {
+                *extent = Extent::Features(place.image(*extent)?.channels);
+                Operation::GlobalAveragePool
             }
             Layer::Dropout { rate } => {
                 place.check((0.0..1.0).contains(&rate), "rate", rate, "at least 0 and below 1")?;
-                Box::new(Dropout::new(rate, place.index as u32, !output_kept))
+                Operation::Dropout(Dropout::new(rate, place.number))
             }
             Layer::Flatten => {
                 *extent = Extent::Features(place.image(*extent)?.values());
-                Box::new(Flatten)
+                Operation::Flatten
             }
             Layer::Dense { units } => {
                 let Extent::Features(features) = *extent else {
@@ -139,33 +167,34 @@ impl Model {
                 place.check(units > 0, "units", units, "positive")?;
                 *extent = Extent::Features(units);
                 let glorot = Initialiser::GlorotUniform {
-                    layer: place.index as u64,
+                    layer: place.number.into(),
                     fan_in: features,
                     fan_out: units,
                 };
-                Box::new(Dense {
-                    matrix: self.parameter(place, "weight", vec![units, features], glorot)?,
-                    bias: self.parameter(place, "bias", vec![units], Initialiser::Zeros)?,
-                })
+                let matrix = self.parameter(place, "weight", vec![units, features], glorot)?;
+                let bias = self.parameter(place, "bias", vec![units], Initialiser::Zeros)?;
+                Operation::Dense { matrix, bias }
+            }
+            Layer::Residual { .. } => {
+                return ResidualSnafu { layer: &place.path, reason: "it is no plain layer" }.fail();
             }
         })
     }
 
     fn parameter(
         &mut self,
-        place: Place,
+        place: &Place,
         name: &str,
         dims: Vec<usize>,
         initialiser: Initialiser,
     ) -> Result<Slot, Error> {
-        self.first_trainable = self.first_trainable.min(place.index);
         self.initialisers.push(initialiser);
         lay_out(&mut self.parameters, &mut self.parameter_len, place, name, dims)
     }
 
     fn running(
         &mut self,
-        place: Place,
+        place: &Place,
         name: &str,
         dims: Vec<usize>,
         initialiser: Initialiser,
@@ -178,18 +207,18 @@ impl Model {
 fn lay_out(
     tensors: &mut Vec<TensorInfo>,
     buffer_len: &mut usize,
-    place: Place,
+    place: &Place,
     name: &str,
     dims: Vec<usize>,
 ) -> Result<Slot, Error> {
-    let Place { index: layer, kind } = place;
+    let Place { path: layer, kind, .. } = place;
     let values = dims.iter().try_fold(1_usize, |values, &dim| values.checked_mul(dim));
     let Some(len) = values.filter(|&len| len <= MOST_VALUES) else {
-        return TooLargeSnafu { layer, kind }.fail();
+        return TooLargeSnafu { layer, kind: *kind }.fail();
     };
     let offset = *buffer_len;
     *buffer_len += aligned(len);
-    let slot = Slot { range: offset..offset + len, dims: dims.iter().map(|&dim| dim as i64).collect() };
+    let slot = Slot { range: offset..offset + len, dims: dims.clone() };
     tensors.push(TensorInfo { name: format!("{layer}.{name}"), dims, offset, len });
     Ok(slot)
 }

@@ -2,7 +2,7 @@ use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::flat::digest_values;
-use crate::layer::two_block;
+use crate::layer::{res_net_9, two_block};
 
 const CIFAR: Shape = Shape { height: 32, width: 32, channels: 3 };
 
@@ -105,24 +105,103 @@ fn wrong_layers_are_errors_that_name_the_layer() {
         (Layer::BatchNorm { momentum: 0.9, epsilon: 0.0 }, "epsilon"),
     ];
     for (layer, wrong) in fields {
-        match with(layer) {
-            Error::OutOfRange { layer: 1, field, .. } => assert_eq!(field, wrong),
+        match with(layer.clone()) {
+            Error::OutOfRange { layer, field, .. } => assert_eq!((&*layer, field), ("1", wrong)),
             error => panic!("{layer:?}: {error}"),
         }
     }
-    assert!(matches!(with(Layer::Dense { units: 3 }), Error::WrongInput { layer: 1, .. }));
-    let after = |layer| build(&[end[0], layer]);
-    assert!(matches!(after(Layer::Flatten), Error::WrongInput { layer: 1, .. }));
-    assert!(matches!(after(Layer::MaxPool2D { size: 2 }), Error::WrongInput { layer: 1, .. }));
-    assert!(matches!(after(Layer::Dense { units: 0 }), Error::OutOfRange { layer: 1, .. }));
+    assert!(matches!(with(Layer::Dense { units: 3 }), Error::WrongInput { layer, .. } if layer == "1"));
+    let after = |layer| build(&[end[0].clone(), layer]);
+    assert!(matches!(after(Layer::Flatten), Error::WrongInput { layer, .. } if layer == "1"));
+    assert!(matches!(after(Layer::MaxPool2D { size: 2 }), Error::WrongInput { layer, .. } if layer == "1"));
+    assert!(matches!(after(Layer::Dense { units: 0 }), Error::OutOfRange { layer, .. } if layer == "1"));
     assert!(matches!(after(Layer::Dense { units: 9 }), Error::WrongOutput { .. }));
     assert!(matches!(build(&[]), Error::WrongOutput { .. }));
     let wide = Layer::Conv2D { filters: usize::MAX / 2, kernel_size: 3 };
-    assert!(matches!(with(wide), Error::TooLarge { layer: 1, .. }));
+    assert!(matches!(with(wide), Error::TooLarge { layer, .. } if layer == "1"));
     let endless = Layer::Conv2D { filters: 4, kernel_size: usize::MAX };
-    assert!(matches!(with(endless), Error::TooLarge { layer: 1, .. }));
+    assert!(matches!(with(endless), Error::TooLarge { layer, .. } if layer == "1"));
     let no_image = Shape { height: 0, ..CIFAR };
     assert!(matches!(Model::new(no_image, 10, &end), Err(Error::EmptyImage { .. })));
     assert!(matches!(Model::new(CIFAR, 1, &end), Err(Error::TooFewClasses { .. })));
     assert!(!build(&[]).is_retryable());
+}
+
+#[test]
+fn layers_inside_a_residual_block_are_named_and_numbered_after_it() {
+    let model = Model::new(CIFAR, 10, &res_net_9(10)).unwrap();
+    let names: Vec<_> = model.parameters().iter().map(|tensor| &*tensor.name).collect();
+    for name in ["0.weight", "3.bias", "7.0.weight", "7.4.bias", "8.weight", "16.3.weight", "18.bias"] {
+        assert!(names.contains(&name), "{name}: {names:?}");
+    }
+    assert_eq!(model.running_statistics().len(), 2 * 8);
+    assert_eq!(model.trainable_parameters(), 6_575_370);
+    let Operation::Residual { stages } = &model.stages()[7].operation else { panic!() };
+    assert_eq!(stages[0].input, Extent::Image(Shape { height: 16, width: 16, channels: 128 }));
+    assert_eq!(stages[0].input, model.stages()[7].output);
+    assert_eq!(model.stages()[18].input, Extent::Features(512));
+
+    let dropout = || Layer::Dropout { rate: 0.5 };
+    let layers = [
+        dropout(),
+        Layer::Residual { layers: vec![dropout(), dropout()] },
+        dropout(),
+        Layer::GlobalAveragePool2D,
+        Layer::Dense { units: 10 },
+    ];
+    let model = Model::new(CIFAR, 10, &layers).unwrap();
+    let stages = model.stages().iter().flat_map(|stage| match &stage.operation {
+        Operation::Residual { stages } => stages.iter().collect(),
+        _ => vec![stage],
+    });
+    let numbers: Vec<_> = stages
+        .filter_map(|stage| match stage.operation {
+            Operation::Dropout(rule) => Some(rule.layer),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(numbers, [0, 2, 3, 4]);
+    assert_eq!(model.first_trainable(), 4);
+}
+
+#[test]
+fn residual_blocks_that_cannot_be_added_are_refused() {
+    let residual = |layers: &[Layer]| Layer::Residual { layers: layers.to_vec() };
+    let build = |layer| {
+        let layers = [Layer::ReLU, layer, Layer::GlobalAveragePool2D, Layer::Dense { units: 10 }];
+        Model::new(CIFAR, 10, &layers)
+    };
+    assert!(build(residual(&[Layer::ReLU])).is_ok());
+    let wide = Layer::Conv2D { filters: 4, kernel_size: 3 };
+    let wrong = [
+        residual(&[]),
+        residual(std::slice::from_ref(&wide)),
+        residual(&[Layer::MaxPool2D { size: 2 }]),
+        residual(&[Layer::Flatten]),
+        residual(&[residual(&[Layer::ReLU])]),
+    ];
+    for layer in wrong {
+        let error = build(layer).unwrap_err();
+        assert!(!error.is_retryable());
+        assert!(matches!(error, Error::Residual { ref layer, .. } if layer.starts_with('1')), "{error}");
+    }
+    let inside = build(residual(&[Layer::ReLU, Layer::Conv2D { filters: 4, kernel_size: 2 }]));
+    assert!(matches!(inside, Err(Error::OutOfRange { layer, .. }) if layer == "1.1"));
+}
+
+#[test]
+fn the_cut_lies_behind_the_last_convolution() {
+    let model = model();
+    let cut = model.reduction_cut();
+    let after = model.parameters().iter().find(|tensor| tensor.offset >= cut).unwrap();
+    assert_eq!((&*after.name, after.offset), ("13.weight", cut));
+    // What leaves early is nearly all of it.
+    assert!((model.reduction_len() - cut) * 10 > model.reduction_len() * 8);
+
+    let end = [Layer::Flatten, Layer::Dense { units: 10 }];
+    assert_eq!(Model::new(CIFAR, 10, &end).unwrap().reduction_cut(), 0);
+    let inside = Layer::Residual { layers: vec![Layer::Conv2D { filters: 3, kernel_size: 3 }, Layer::ReLU] };
+    let model = Model::new(CIFAR, 10, &[&[inside], &end[..]].concat()).unwrap();
+    let after = model.parameters().iter().find(|tensor| tensor.offset >= model.reduction_cut()).unwrap();
+    assert_eq!(after.name, "2.weight");
 }

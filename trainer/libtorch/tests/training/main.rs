@@ -4,6 +4,8 @@
 mod bits;
 mod failures;
 mod gradients;
+mod loss;
 mod parity;
+mod parts;
 mod statistics;
 mod support;

@@ -1,9 +1,9 @@
 //! `max(x, 0)`, in place.
 
+use lockstep_nn::Weights;
 use tch::Tensor;
 
 use super::{Backward, Operator, Pass, Result, Wanted};
-use crate::model::Weights;
 
 #[derive(Debug)]
 pub(crate) struct Relu;

@@ -178,26 +178,27 @@ impl View<'_> {
 }
 
 /// A read-only tensor over `values`, row-major with `dims`. No operation may write into it.
-pub(crate) fn view<'a>(values: &'a [f32], dims: &[i64]) -> Result<View<'a>, TchError> {
+pub(crate) fn view<'a>(values: &'a [f32], dims: &[usize]) -> Result<View<'a>, TchError> {
     // SAFETY: checked to cover exactly the slice, which the view borrows; only read, by this function's contract.
     unsafe { share(values.as_ptr(), values.len(), dims) }
 }
 
 /// A tensor over `values`, row-major with `dims`, for operations to write into.
-pub(crate) fn view_mut<'a>(values: &'a mut [f32], dims: &[i64]) -> Result<View<'a>, TchError> {
+pub(crate) fn view_mut<'a>(values: &'a mut [f32], dims: &[usize]) -> Result<View<'a>, TchError> {
     // SAFETY: checked to cover exactly the slice, which the view borrows exclusively.
     unsafe { share(values.as_mut_ptr(), values.len(), dims) }
 }
 
 /// # Safety
 /// `values` points to `len` initialised values that live as long as the result is used.
-unsafe fn share<'a>(values: *const f32, len: usize, dims: &[i64]) -> Result<View<'a>, TchError> {
+unsafe fn share<'a>(values: *const f32, len: usize, dims: &[usize]) -> Result<View<'a>, TchError> {
+    let dims: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
     let mut strides = [1_i64; 8];
     let Some(strides) = strides.get_mut(..dims.len()) else {
         return Err(TchError::Shape(format!("more than eight dimensions: {dims:?}")));
     };
     let mut covered = 1_i64;
-    for (stride, dim) in strides.iter_mut().zip(dims).rev() {
+    for (stride, dim) in strides.iter_mut().zip(&dims).rev() {
         *stride = covered;
         covered *= dim;
     }
@@ -205,7 +206,7 @@ unsafe fn share<'a>(values: *const f32, len: usize, dims: &[i64]) -> Result<View
         return Err(TchError::Shape(format!("{len} values seen as {dims:?}")));
     }
     // SAFETY: by the caller, and the strides stay within `len`.
-    let tensor = unsafe { Tensor::f_from_blob(values.cast(), dims, strides, Kind::Float, Device::Cpu)? };
+    let tensor = unsafe { Tensor::f_from_blob(values.cast(), &dims, strides, Kind::Float, Device::Cpu)? };
     Ok(View { tensor, memory: PhantomData })
 }
 
@@ -298,7 +299,7 @@ mod tests {
                 .map(|len| (len, Tensor::empty([len as i64], (Kind::Float, Device::Cpu))))
                 .into();
             for (number, (len, tensor)) in tensors.iter_mut().enumerate() {
-                assert!((tensor.data_ptr() as usize).is_multiple_of(crate::flat::ALIGNMENT), "{len}");
+                assert!((tensor.data_ptr() as usize).is_multiple_of(lockstep_nn::flat::ALIGNMENT), "{len}");
                 write(tensor, |values| values.fill((round * 100 + number) as f32)).unwrap();
             }
             for (number, (len, tensor)) in tensors.iter().enumerate() {

@@ -1,9 +1,9 @@
 //! Maximum over squares without overlap, by libtorch.
 
+use lockstep_nn::Weights;
 use tch::Tensor;
 
 use super::{Backward, Operator, Pass, Result, Wanted};
-use crate::model::Weights;
 
 #[derive(Debug)]
 pub(crate) struct MaxPool {

@@ -3,15 +3,16 @@
 use std::num::NonZeroUsize;
 use std::sync::{Arc, mpsc};
 
+use lockstep_libtorch::LibTorch;
 use lockstep_nn::engine::Error;
-use lockstep_nn::{Engine, EngineOptions, Layer, LeafSum, Model, Shape, Task, TaskKind, Weights};
+use lockstep_nn::{Engine, EngineOptions, Layer, Model, Part, Shape, Task, TaskKind, Weights};
 use lockstep_rng::{Domain, Stream};
 
 pub(crate) const NORM: Layer = Layer::BatchNorm { momentum: 0.9, epsilon: 1e-3 };
 
 pub(crate) fn engine(model: &Arc<Model>, threads: usize, label_smoothing: f64) -> Engine {
     let options = EngineOptions { seed: 42, label_smoothing };
-    Engine::new(Arc::clone(model), NonZeroUsize::new(threads).unwrap(), options).unwrap()
+    Engine::new(Arc::new(LibTorch), Arc::clone(model), NonZeroUsize::new(threads).unwrap(), options).unwrap()
 }
 
 pub(crate) fn model(shape: Shape, classes: usize, layers: &[Layer]) -> Arc<Model> {
@@ -20,7 +21,7 @@ pub(crate) fn model(shape: Shape, classes: usize, layers: &[Layer]) -> Arc<Model
 
 /// Two small blocks with every kind of layer, also for odd sides; `rate` for both dropouts.
 pub(crate) fn every_layer(classes: usize, rate: f64) -> Vec<Layer> {
-    let dropout = Layer::Dropout { rate };
+    let dropout = || Layer::Dropout { rate };
     vec![
         Layer::Conv2D { filters: 6, kernel_size: 3 },
         Layer::ReLU,
@@ -28,15 +29,15 @@ pub(crate) fn every_layer(classes: usize, rate: f64) -> Vec<Layer> {
         Layer::Conv2D { filters: 5, kernel_size: 1 },
         NORM,
         Layer::MaxPool2D { size: 2 },
-        dropout,
+        dropout(),
         Layer::Conv2D { filters: 4, kernel_size: 5 },
         Layer::ReLU,
         Layer::Flatten,
-        dropout,
+        dropout(),
         Layer::Dense { units: 9 },
         NORM,
         Layer::ReLU,
-        dropout,
+        dropout(),
         Layer::Dense { units: classes },
     ]
 }
@@ -64,6 +65,32 @@ pub(crate) fn uneven_weights(model: &Model, seed: u64) -> Weights {
     weights
 }
 
+/// The result of one leaf, put together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct LeafSum {
+    pub(crate) vector: Vec<f32>,
+    pub(crate) counts: Vec<u64>,
+}
+
+/// Puts a leaf together from its parts and hands it on.
+pub(crate) fn whole(
+    mut hand_on: impl FnMut(Result<LeafSum, Error>) + Send + 'static,
+) -> Box<dyn FnMut(Result<Part, Error>) + Send> {
+    let mut leaf = LeafSum::default();
+    Box::new(move |part| match part {
+        Ok(mut part) => {
+            let is_last = part.is_last();
+            leaf.counts.append(&mut part.counts);
+            part.vector.append(&mut leaf.vector);
+            leaf.vector = part.vector;
+            if is_last {
+                hand_on(Ok(std::mem::take(&mut leaf)));
+            }
+        }
+        Err(error) => hand_on(Err(error)),
+    })
+}
+
 /// Computes one leaf and waits for it.
 pub(crate) fn leaf(
     engine: &Engine,
@@ -74,8 +101,8 @@ pub(crate) fn leaf(
 ) -> Result<LeafSum, Error> {
     let (sender, result) = mpsc::channel();
     let weights = Arc::clone(weights);
-    let done = Box::new(move |leaf| sender.send(leaf).unwrap());
-    engine.submit(Task { kind, weights, position, pixels, labels, done });
+    let answer = whole(move |leaf| sender.send(leaf).unwrap());
+    engine.submit(Task { kind, weights, position, pixels, labels, answer });
     result.recv().unwrap()
 }
 

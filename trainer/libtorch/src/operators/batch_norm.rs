@@ -1,11 +1,11 @@
 //! Batch normalisation over the micro-batch, by libtorch, without running statistics in the forward pass: the batch
 //! statistics leave through the reduced vector and are merged once a step (`optimizer`).
 
+use lockstep_nn::{Slot, Weights};
 use tch::{TchError, Tensor};
 
-use super::{Backward, Operator, Pass, Result, Slot, Wanted};
+use super::{Backward, Operator, Pass, Result, Wanted};
 use crate::ffi::{self, View};
-use crate::model::Weights;
 
 #[derive(Debug)]
 pub(crate) struct BatchNorm {
@@ -27,8 +27,8 @@ impl BatchNorm {
 
     /// Mean and biased variance of this micro-batch, the variance taken back out of the saved inverse deviation.
     fn leave_statistics(&self, pass: &mut Pass<'_>, mean: &Tensor, inverse_deviation: &Tensor) -> Result<()> {
-        ffi::read(mean, |mean| pass.statistics[self.mean.range.clone()].copy_from_slice(mean))?;
-        let variance = &mut pass.statistics[self.variance.range.clone()];
+        ffi::read(mean, |mean| pass.statistic(&self.mean.range).copy_from_slice(mean))?;
+        let variance = pass.statistic(&self.variance.range);
         ffi::read(inverse_deviation, |inverse_deviation| {
             for (variance, &inverse_deviation) in variance.iter_mut().zip(inverse_deviation) {
                 let inverse_deviation = f64::from(inverse_deviation);
@@ -57,10 +57,10 @@ impl BatchNorm {
             wanted == Wanted::InputGradient,
         )?;
         ffi::read(&gradients.weight, |gradient| {
-            pass.gradients[self.scale.range.clone()].copy_from_slice(gradient);
+            pass.gradient(&self.scale.range).copy_from_slice(gradient);
         })?;
         ffi::read(&gradients.bias, |gradient| {
-            pass.gradients[self.offset.range.clone()].copy_from_slice(gradient);
+            pass.gradient(&self.offset.range).copy_from_slice(gradient);
         })?;
         match (wanted, gradients.input) {
             (Wanted::InputGradient, None) => Err(TchError::Torch("no gradient of the input".into())),

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, mpsc};
 
-use lockstep_nn::{LeafSum, Model, Shape, Task, TaskKind, Weights, fingerprint, two_block};
+use lockstep_libtorch::LibTorch;
+use lockstep_nn::{Backend, Model, Shape, Task, TaskKind, Weights, two_block};
 
-use crate::support::{bits, engine, every_layer, images, leaf, model};
+use crate::support::{LeafSum, bits, engine, every_layer, images, leaf, model, whole};
 
 const IMAGES: usize = 16;
 const LEAVES: u32 = 8;
@@ -28,7 +29,7 @@ fn leaves(
             position,
             pixels,
             labels,
-            done: Box::new(move |leaf| sender.send((position, leaf.unwrap())).unwrap()),
+            answer: whole(move |leaf| sender.send((position, leaf.unwrap())).unwrap()),
         });
     }
     drop(sender);
@@ -96,17 +97,13 @@ fn dropout_depends_on_step_and_position_only() {
 
 #[test]
 fn the_fingerprint_is_one_value_on_one_machine_and_covers_every_shape() {
-    lockstep_nn::pin_single_threaded();
     let shape = Shape { height: 7, width: 5, channels: 2 };
     let model = model(shape, 3, &every_layer(3, 0.4));
-    let here = fingerprint(&model, 4, &[8, 3]).unwrap();
+    let here = LibTorch.fingerprint(&model, 4, &[8, 3]).unwrap();
     let other = Arc::clone(&model);
-    let there = std::thread::spawn(move || {
-        lockstep_nn::pin_single_threaded();
-        fingerprint(&other, 4, &[8, 3]).unwrap()
-    });
+    let there = std::thread::spawn(move || LibTorch.fingerprint(&other, 4, &[8, 3]).unwrap());
     assert_eq!(there.join().unwrap(), here);
-    assert_ne!(fingerprint(&model, 5, &[8, 3]).unwrap(), here);
-    assert_ne!(fingerprint(&model, 4, &[8, 2]).unwrap(), here);
-    assert!(fingerprint(&model, 0, &[]).is_err());
+    assert_ne!(LibTorch.fingerprint(&model, 5, &[8, 3]).unwrap(), here);
+    assert_ne!(LibTorch.fingerprint(&model, 4, &[8, 2]).unwrap(), here);
+    assert!(LibTorch.fingerprint(&model, 0, &[]).is_err());
 }

@@ -1,10 +1,10 @@
 //! Fully connected layer, by libtorch's matrix product (MKL).
 
+use lockstep_nn::{Slot, Weights};
 use tch::Tensor;
 
-use super::{Backward, Operator, Pass, Result, Slot, Wanted};
+use super::{Backward, Operator, Pass, Result, Wanted};
 use crate::ffi::{self, View};
-use crate::model::Weights;
 
 #[derive(Debug)]
 pub(crate) struct Dense {
@@ -33,12 +33,12 @@ impl Dense {
         wanted: Wanted,
     ) -> Result<Option<Tensor>> {
         {
-            let target = ffi::view_mut(&mut pass.gradients[self.matrix.range.clone()], &self.matrix.dims)?;
+            let target = ffi::view_mut(pass.gradient(&self.matrix.range), &self.matrix.dims)?;
             // What it returns is the target again.
             drop(gradient.f_tr()?.f_mm_out(target.tensor(), input)?);
         }
         // Images in sequence.
-        let bias = &mut pass.gradients[self.bias.range.clone()];
+        let bias = pass.gradient(&self.bias.range);
         ffi::read(gradient, |gradient| {
             let mut images = gradient.chunks_exact(bias.len());
             if let Some(first) = images.next() {

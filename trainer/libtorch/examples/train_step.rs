@@ -7,12 +7,13 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
+use lockstep_libtorch::LibTorch;
 use lockstep_nn::{Engine, EngineOptions, Model, Optimizer, Shape, State, Task, TaskKind, apply, two_block};
 
 const WARM_UP: usize = 10;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    lockstep_nn::pin_single_threaded();
+    lockstep_libtorch::pin_single_threaded();
     let arguments: Vec<usize> =
         std::env::args().skip(1).map(|text| text.parse()).collect::<Result<_, _>>()?;
     let [micro_batch, steps] = arguments[..] else {
@@ -21,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let shape = Shape { height: 32, width: 32, channels: 3 };
     let model = Arc::new(Model::new(shape, 10, &two_block(10))?);
     let options = EngineOptions { seed: 42, label_smoothing: 0.0 };
-    let engine = Engine::new(Arc::clone(&model), NonZeroUsize::MIN, options)?;
+    let engine = Engine::new(Arc::new(LibTorch), Arc::clone(&model), NonZeroUsize::MIN, options)?;
     let optimizer = Optimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-7 };
     let mut state = State::new(&model, &optimizer, model.initial_weights(42));
     let mut stream = lockstep_rng::Stream::new(7, lockstep_rng::Domain::Augmentation, 0, 0);
@@ -38,11 +39,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             position: 0,
             pixels: pixels.clone(),
             labels: labels.clone(),
-            done: Box::new(move |leaf| drop(sender.send(leaf))),
+            answer: Box::new(move |part| drop(sender.send(part))),
         });
-        let leaf = result.recv()??;
-        apply(&model, &optimizer, 1e-3, &mut state, &leaf.vector, 1)?;
-        engine.recycle(leaf.vector);
+        let upper = result.recv()??;
+        let mut leaf = if upper.is_last() { Vec::new() } else { result.recv()??.vector };
+        leaf.extend_from_slice(&upper.vector);
+        apply(&model, &optimizer, 1e-3, &mut state, &leaf, 1)?;
+        engine.recycle(upper.vector);
+        engine.recycle(leaf);
         if step >= WARM_UP {
             milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lockstep_nn::{Layer, Model, Shape, TaskKind, Weights, two_block};
+use lockstep_nn::{Layer, Model, Shape, TaskKind, Weights, res_net_9, two_block};
 use proptest::prelude::*;
 use tch::{Kind, Tensor};
 
@@ -21,8 +21,16 @@ fn reference_loss(
     let Shape { height, width, channels } = model.input();
     let size = [labels.len() as i64, height as i64, width as i64, channels as i64];
     let mut x = (Tensor::from_slice(pixels).to_kind(kind).view(size) / 255.0).permute([0, 3, 1, 2]);
+    x = through(x, layers, "", parameters);
+    let labels: Vec<i64> = labels.iter().map(|&label| i64::from(label)).collect();
+    let labels = Tensor::from_slice(&labels);
+    x.cross_entropy_loss::<Tensor>(&labels, None, tch::Reduction::Mean, -100, 0.1)
+}
+
+/// `prefix`: of the parameters' names.
+fn through(mut x: Tensor, layers: &[Layer], prefix: &str, parameters: &HashMap<String, Tensor>) -> Tensor {
     for (index, layer) in layers.iter().enumerate() {
-        let parameter = |name: &str| &parameters[&format!("{index}.{name}")];
+        let parameter = |name: &str| &parameters[&format!("{prefix}{index}.{name}")];
         x = match *layer {
             Layer::Conv2D { kernel_size, .. } => {
                 let padding = [kernel_size as i64 / 2; 2];
@@ -37,6 +45,15 @@ fn reference_loss(
                 let side = [size as i64; 2];
                 x.max_pool2d(side, side, [0, 0], [1, 1], false)
             }
+            Layer::AveragePool2D { size } => {
+                let side = [size as i64; 2];
+                x.avg_pool2d(side, side, [0, 0], false, true, None)
+            }
+            Layer::GlobalAveragePool2D => x.adaptive_avg_pool2d([1, 1]).flatten(1, -1),
+            Layer::Residual { ref layers } => {
+                let inner = through(x.shallow_clone(), layers, &format!("{prefix}{index}."), parameters);
+                x + inner
+            }
             Layer::Dropout { rate } => {
                 assert_eq!(rate, 0.0);
                 x
@@ -45,9 +62,7 @@ fn reference_loss(
             Layer::Dense { .. } => x.linear(parameter("weight"), Some(parameter("bias"))),
         };
     }
-    let labels: Vec<i64> = labels.iter().map(|&label| i64::from(label)).collect();
-    let labels = Tensor::from_slice(&labels);
-    x.cross_entropy_loss::<Tensor>(&labels, None, tch::Reduction::Mean, -100, 0.1)
+    x
 }
 
 fn check_against_autograd(
@@ -56,7 +71,7 @@ fn check_against_autograd(
     seed: u64,
     kind: Kind,
 ) {
-    lockstep_nn::pin_single_threaded();
+    lockstep_libtorch::pin_single_threaded();
     let model = model(shape, classes, layers);
     let weights = Arc::new(uneven_weights(&model, seed));
     let batch = images(&model, count, seed as u32);
@@ -132,17 +147,69 @@ proptest! {
     }
 }
 
+/// Residual blocks that begin with each kind of layer, some of which work in place, and every kind of pooling.
+fn residual_layers(classes: usize) -> Vec<Layer> {
+    let convolution = || Layer::Conv2D { filters: 4, kernel_size: 3 };
+    let residual = |layers: &[Layer]| Layer::Residual { layers: layers.to_vec() };
+    vec![
+        convolution(),
+        Layer::ReLU,
+        residual(&[convolution(), NORM, Layer::ReLU, convolution(), NORM, Layer::ReLU]),
+        residual(&[Layer::ReLU, convolution()]),
+        residual(&[NORM, Layer::ReLU]),
+        Layer::ReLU,
+        residual(&[Layer::Dropout { rate: 0.0 }, convolution(), Layer::Dropout { rate: 0.0 }]),
+        residual(&[Layer::ReLU]),
+        Layer::AveragePool2D { size: 2 },
+        Layer::Conv2D { filters: 5, kernel_size: 3 },
+        Layer::GlobalAveragePool2D,
+        residual(&[Layer::Dense { units: 5 }, Layer::ReLU]),
+        Layer::Dense { units: classes },
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn residual_blocks_and_average_pools_gradients_are_autograds(
+        height in 2_usize..9, width in 2_usize..9, channels in 1_usize..5, classes in 2_usize..6,
+        count in 2_usize..9, seed in 0_u64..1000,
+    ) {
+        let shape = Shape { height, width, channels };
+        check_against_autograd((shape, classes, &residual_layers(classes)), count, seed, Kind::Float);
+    }
+}
+
+/// A first block without a layer before it needs no gradient of its input.
+#[test]
+fn a_model_may_begin_with_a_residual_block() {
+    let shape = Shape { height: 6, width: 5, channels: 3 };
+    let layers = [
+        Layer::Residual { layers: vec![Layer::ReLU, Layer::Conv2D { filters: 3, kernel_size: 3 }, NORM] },
+        Layer::Flatten,
+        Layer::Dense { units: 4 },
+    ];
+    check_against_autograd((shape, 4, &layers), 5, 3, Kind::Float);
+}
+
+#[test]
+fn the_residual_networks_gradients_are_autograds() {
+    let colour = Shape { height: 16, width: 16, channels: 3 };
+    check_against_autograd((colour, 10, &res_net_9(10)), 4, 1, Kind::Float);
+}
+
 #[test]
 fn models_without_convolutions_and_with_leading_plain_layers_train() {
     let dense = |units| Layer::Dense { units };
     let pool = Layer::MaxPool2D { size: 3 };
-    let relu = Layer::ReLU;
+    let relu = || Layer::ReLU;
     let shape = Shape { height: 7, width: 5, channels: 2 };
     let check =
         |classes, layers: &[Layer]| check_against_autograd((shape, classes, layers), 4, 1, Kind::Float);
     check(3, &[Layer::Flatten, dense(3)]);
-    check(3, &[pool, relu, Layer::Flatten, dense(3)]);
-    check(4, &[NORM, relu, relu, Layer::Flatten, dense(5), relu, dense(4)]);
+    check(3, &[pool, relu(), Layer::Flatten, dense(3)]);
+    check(4, &[NORM, relu(), relu(), Layer::Flatten, dense(5), relu(), dense(4)]);
 }
 
 /// With dropout there is no second implementation to compare with, but the loss itself: for a fixed step and position it

@@ -1,82 +1,43 @@
-//! Dropout with counter-based masks: the mask of a layer is a pure function of (seed, step, position, layer).
+//! Dropout's masks are counter-based: the mask of a layer is a pure function of (seed, step, position, layer).
 //!
 //! Value `i` of the activation, in memory order (image, row, column, channel; or image, feature), is zeroed where the
 //! `i`-th 16-bit number of the layer's stream is below `rate * 2^16`.
 
 use lockstep_rng::{Domain, Stream};
-use tch::Tensor;
 
-use super::{Backward, Operator, Pass, RandomKey, Result, Wanted};
-use crate::ffi;
-use crate::model::Weights;
+use crate::backend::RandomKey;
 
-#[derive(Debug)]
-pub(crate) struct Dropout {
+/// The rule of one dropout layer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dropout {
     /// Numbers below are zeroed.
-    threshold: u16,
+    pub threshold: u16,
     /// 1 / (share kept), of the share that the threshold really keeps.
-    scale: f32,
-    /// Position in the model, part of the stream's key.
-    layer: u32,
-    /// Whether no other layer keeps the input.
-    in_place: bool,
+    pub scale: f32,
+    /// Number of the layer in the model, depth first: part of the stream's key.
+    pub layer: u32,
 }
 
 impl Dropout {
     /// `rate` in [0, 1).
-    pub(crate) fn new(rate: f64, layer: u32, in_place: bool) -> Self {
+    pub fn new(rate: f64, layer: u32) -> Self {
         // A cast of a float saturates.
         let threshold = (rate * 65536.0).round() as u16;
         let scale = (65536.0 / (65536.0 - f64::from(threshold))) as f32;
-        Self { threshold, scale, layer, in_place }
+        Self { threshold, scale, layer }
     }
 
-    fn draw(&self, key: RandomKey, mask: &mut [u16]) {
+    /// The layer's 16-bit numbers for one micro-batch.
+    pub fn stream(&self, key: RandomKey) -> Stream {
         let place = u64::from(key.position) << 32 | u64::from(self.layer);
-        Stream::new(key.seed, Domain::Dropout, key.step, place).fill_u16(mask);
+        Stream::new(key.seed, Domain::Dropout, key.step, place)
     }
 
-    fn drop(&self, mask: &[u16], values: &mut [f32]) {
-        for (value, &number) in values.iter_mut().zip(mask) {
+    /// Zeroes `values` where their number is below the threshold, and scales the others up.
+    pub fn apply(&self, numbers: &[u16], values: &mut [f32]) {
+        for (value, &number) in values.iter_mut().zip(numbers) {
             *value = if number < self.threshold { 0.0 } else { *value * self.scale };
         }
-    }
-}
-
-impl Operator for Dropout {
-    fn evaluate(&self, _: &Weights, input: Tensor) -> Result<Tensor> {
-        Ok(input)
-    }
-
-    fn forward<'a>(
-        &'a self,
-        _: &'a Weights,
-        pass: &mut Pass<'_>,
-        input: Tensor,
-    ) -> Result<(Tensor, Backward<'a>)> {
-        let mut mask = pass.masks.pop().unwrap_or_default();
-        mask.resize(input.numel(), 0);
-        self.draw(pass.key, &mut mask);
-        let mut output = ffi::channels_last(input)?;
-        if !self.in_place {
-            let mut copy = output.f_empty_like()?;
-            copy.f_copy_(&output)?;
-            output = copy;
-        }
-        ffi::write(&mut output, |values| self.drop(&mask, values))?;
-        let backward = move |pass: &mut Pass<'_>, gradient: Tensor, wanted| {
-            let result = match wanted {
-                Wanted::InputGradient => {
-                    let mut gradient = ffi::channels_last(gradient)?;
-                    ffi::write(&mut gradient, |values| self.drop(&mask, values))?;
-                    Some(gradient)
-                }
-                Wanted::ParametersOnly => None,
-            };
-            pass.masks.push(mask);
-            Ok(result)
-        };
-        Ok((output, Box::new(backward)))
     }
 }
 
@@ -88,16 +49,16 @@ mod tests {
 
     fn mask(dropout: &Dropout, key: RandomKey, len: usize) -> Vec<bool> {
         let mut numbers = vec![0; len];
-        dropout.draw(key, &mut numbers);
+        dropout.stream(key).fill_u16(&mut numbers);
         let mut values = vec![1.0; len];
-        dropout.drop(&numbers, &mut values);
+        dropout.apply(&numbers, &mut values);
         values.iter().map(|&value| value == 0.0).collect()
     }
 
     /// The stream's key is part of every job's result.
     #[test]
     fn masks_are_pinned_by_golden_values() {
-        let dropout = Dropout::new(0.25, 7, true);
+        let dropout = Dropout::new(0.25, 7);
         let bits = mask(&dropout, KEY, 64).iter().fold(0_u64, |bits, &zeroed| bits << 1 | u64::from(zeroed));
         assert_eq!(bits, GOLDEN, "{bits:#018x}");
     }
@@ -107,7 +68,7 @@ mod tests {
     fn the_share_zeroed_is_the_rate_and_the_mean_stays() {
         let len = 1 << 20;
         for rate in [0.0, 0.1, 0.25, 0.5, 0.9] {
-            let dropout = Dropout::new(rate, 1, true);
+            let dropout = Dropout::new(rate, 1);
             let zeroed = mask(&dropout, KEY, len).iter().filter(|&&zeroed| zeroed).count() as f64;
             // Five standard deviations of the binomial distribution, and the rounding of the rate to 2^-16.
             let bound = 5.0 * (rate * (1.0 - rate) / len as f64).sqrt() + 1.0 / 65536.0;
@@ -121,7 +82,7 @@ mod tests {
     #[test]
     fn every_part_of_the_key_changes_the_mask() {
         let of = |seed, step, position, layer| {
-            mask(&Dropout::new(0.5, layer, true), RandomKey { seed, step, position }, 256)
+            mask(&Dropout::new(0.5, layer), RandomKey { seed, step, position }, 256)
         };
         let masks = [of(1, 2, 3, 4), of(9, 2, 3, 4), of(1, 9, 3, 4), of(1, 2, 9, 4), of(1, 2, 3, 9)];
         for (index, mask) in masks.iter().enumerate() {
@@ -132,9 +93,9 @@ mod tests {
 
     #[test]
     fn a_zeroed_value_is_zero_even_where_it_was_not_finite() {
-        let dropout = Dropout::new(0.5, 0, true);
+        let dropout = Dropout::new(0.5, 0);
         let mut values = [f32::NAN, f32::INFINITY, 2.0];
-        dropout.drop(&[0, 0, 40_000], &mut values);
+        dropout.apply(&[0, 0, 40_000], &mut values);
         assert_eq!(values, [0.0, 0.0, 4.0]);
     }
 }

@@ -1,10 +1,10 @@
 //! Square convolution with stride 1, "same" padding and bias, by libtorch (oneDNN).
 
+use lockstep_nn::{Slot, Weights};
 use tch::{TchError, Tensor};
 
-use super::{Backward, Operator, Pass, Result, Slot, Wanted};
+use super::{Backward, Operator, Pass, Result, Wanted};
 use crate::ffi::{self, View};
-use crate::model::Weights;
 
 #[derive(Debug)]
 pub(crate) struct Convolution {
@@ -36,13 +36,12 @@ impl Convolution {
         gradient: &Tensor,
         wanted: Wanted,
     ) -> Result<Option<Tensor>> {
+        pass.before_convolution();
         let input_gradient = wanted == Wanted::InputGradient;
         let gradients =
             ffi::convolution_backward(gradient, input, kernel.tensor(), self.padding, input_gradient)?;
-        ffi::view_mut(&mut pass.gradients[self.kernel.range.clone()], &self.kernel.dims)?
-            .copy_from(&gradients.weight)?;
-        ffi::view_mut(&mut pass.gradients[self.bias.range.clone()], &self.bias.dims)?
-            .copy_from(&gradients.bias)?;
+        ffi::view_mut(pass.gradient(&self.kernel.range), &self.kernel.dims)?.copy_from(&gradients.weight)?;
+        ffi::view_mut(pass.gradient(&self.bias.range), &self.bias.dims)?.copy_from(&gradients.bias)?;
         match (wanted, gradients.input) {
             (Wanted::InputGradient, None) => Err(TchError::Torch("no gradient of the input".into())),
             (_, gradient) => Ok(gradient),

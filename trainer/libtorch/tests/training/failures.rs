@@ -4,10 +4,10 @@ use std::sync::{Arc, mpsc};
 
 use lockstep_nn::engine::Error;
 use lockstep_nn::{
-    FlatBuffer, Layer, Optimizer, Shape, State, Task, TaskKind, Weights, apply, micro_batch, optimizer,
+    FlatBuffer, Layer, Optimizer, Shape, State, Task, TaskKind, Weights, apply, backend, optimizer,
 };
 
-use crate::support::{NORM, engine, every_layer, images, leaf, model};
+use crate::support::{NORM, engine, every_layer, images, leaf, model, whole};
 
 const SHAPE: Shape = Shape { height: 7, width: 5, channels: 2 };
 
@@ -33,12 +33,12 @@ fn wrong_micro_batches_are_refused_with_what_is_wrong() {
             other => panic!("{other:?}"),
         };
         let short = run(&weights, &pixels[1..], &labels);
-        assert!(matches!(short, micro_batch::Error::PixelCount { labels: 2, expected: 140, found: 139 }));
-        assert!(matches!(run(&weights, &[], &[]), micro_batch::Error::NoImages));
+        assert!(matches!(short, backend::Error::PixelCount { labels: 2, expected: 140, found: 139 }));
+        assert!(matches!(run(&weights, &[], &[]), backend::Error::NoImages));
         let label = run(&weights, &pixels, &[0, 3]);
-        assert!(matches!(label, micro_batch::Error::LabelRange { image: 1, label: 3, classes: 3 }));
+        assert!(matches!(label, backend::Error::LabelRange { image: 1, label: 3, classes: 3 }));
         let other = Weights { parameters: FlatBuffer::zeros(3), ..(*weights).clone() };
-        assert!(matches!(run(&Arc::new(other), &pixels, &labels), micro_batch::Error::WrongWeights));
+        assert!(matches!(run(&Arc::new(other), &pixels, &labels), backend::Error::WrongWeights));
         assert!(leaf(&engine, kind, &weights, 0, (pixels.clone(), labels.clone())).is_ok());
     }
     assert!(matches!(engine.logits(Arc::clone(&weights), pixels[1..].to_vec()), Err(Error::Logits { .. })));
@@ -78,7 +78,7 @@ fn every_leaf_is_answered_also_when_the_engine_stops_or_a_callback_panics() {
     for position in 0..200 {
         let (pixels, labels) = images(&model, 4, position);
         let sender = sender.clone();
-        let done = Box::new(move |leaf: Result<_, Error>| {
+        let answer = whole(move |leaf| {
             sender.send((position, leaf.map(|_| ()))).unwrap();
             if position % 7 == 0 {
                 // A panic, without its message in the test's output.
@@ -86,7 +86,7 @@ fn every_leaf_is_answered_also_when_the_engine_stops_or_a_callback_panics() {
             }
         });
         let kind = TaskKind::Evaluate;
-        engine.submit(Task { kind, weights: Arc::clone(&weights), position, pixels, labels, done });
+        engine.submit(Task { kind, weights: Arc::clone(&weights), position, pixels, labels, answer });
     }
     // Until some are done, the rest perhaps not.
     let first: Vec<_> = results.iter().take(20).collect();

@@ -1,10 +1,10 @@
 //! Image to features in PyTorch's order (channel, row, column), so that a dense layer's weights are PyTorch's.
 
+use lockstep_nn::Weights;
 use tch::Tensor;
 
 use super::{Backward, Operator, Pass, Result, Wanted};
 use crate::ffi;
-use crate::model::Weights;
 
 #[derive(Debug)]
 pub(crate) struct Flatten;
