@@ -9,6 +9,9 @@ use crate::simd::Simd;
 use crate::{LANES, padded};
 
 mod direct;
+mod winograd;
+
+use winograd::Tiles;
 
 /// What a convolution computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,6 +72,14 @@ impl Bordered {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Convolution {
     shape: Shape,
+    algorithm: Algorithm,
+}
+
+/// How a convolution is computed: a function of its shape alone, for the bits depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Algorithm {
+    Direct,
+    Winograd,
 }
 
 impl Convolution {
@@ -81,7 +92,8 @@ impl Convolution {
             height > 0 && width > 0 && input_channels > 0 && output_channels > 0,
             "a convolution's extents must be positive: {shape:?}"
         );
-        Self { shape }
+        let algorithm = if winograd::pays(shape) { Algorithm::Winograd } else { Algorithm::Direct };
+        Self { shape, algorithm }
     }
 
     /// What it computes.
@@ -105,14 +117,22 @@ impl Convolution {
     }
 
     fn bordered(&self, channels: usize, may_be_few: bool) -> Bordered {
-        let border = self.shape.kernel / 2;
+        let Shape { height, width, kernel, .. } = self.shape;
+        if self.algorithm == Algorithm::Winograd {
+            return self.tiles().bordered(channels);
+        }
+        let border = kernel / 2;
         Bordered {
-            rows: self.shape.height + 2 * border,
-            columns: self.shape.width + 2 * border,
+            rows: height + 2 * border,
+            columns: width + 2 * border,
             channel_stride: if may_be_few && channels < 8 { channels } else { padded(channels) },
             top: border,
             left: border,
         }
+    }
+
+    fn tiles(&self) -> Tiles {
+        Tiles::new(self.shape.height, self.shape.width)
     }
 
     /// Values of the kernel: `[output_channels][input_channels][kernel][kernel]`.
@@ -122,12 +142,12 @@ impl Convolution {
 
     /// Values of the kernel packed for [`Convolution::forward`].
     pub fn forward_weights_len(&self) -> usize {
-        padded(self.shape.output_channels) * self.shape.input_channels * self.taps()
+        self.packed_len(self.shape.input_channels, self.shape.output_channels)
     }
 
     /// Values of the kernel packed for [`Convolution::backward_data`].
     pub fn backward_weights_len(&self) -> usize {
-        padded(self.shape.input_channels) * self.shape.output_channels * self.taps()
+        self.packed_len(self.shape.output_channels, self.shape.input_channels)
     }
 
     /// Values of the sums of [`Convolution::accumulate_weights`].
@@ -137,8 +157,13 @@ impl Convolution {
 
     /// Values of scratch that any of the passes wants for `images` images; what it holds before and after is of no meaning.
     pub fn scratch_len(&self, images: usize) -> usize {
-        let _ = images;
-        self.accumulators_len()
+        let Shape { input_channels, output_channels, .. } = self.shape;
+        match self.algorithm {
+            Algorithm::Direct => self.accumulators_len(),
+            Algorithm::Winograd => {
+                winograd::scratch_len(images * self.tiles().of_image(), input_channels, output_channels)
+            }
+        }
     }
 
     fn taps(&self) -> usize {
@@ -149,35 +174,48 @@ impl Convolution {
         self.shape.height * self.shape.width
     }
 
+    fn packed_len(&self, inputs: usize, outputs: usize) -> usize {
+        match self.algorithm {
+            Algorithm::Direct => padded(outputs) * inputs * self.taps(),
+            Algorithm::Winograd => winograd::kernel_len(inputs, outputs),
+        }
+    }
+
     /// Packs `kernel` (`[output_channels][input_channels][kernel][kernel]`) for [`Convolution::forward`], once a step.
     pub fn pack_forward(&self, isa: Isa, kernel: &[f32], packed: &mut [f32]) {
-        let _ = isa;
         let Shape { input_channels, output_channels, .. } = self.shape;
         let taps = self.taps();
         let kernel = &kernel[..self.kernel_len()];
-        direct::pack(
-            taps,
-            input_channels,
-            output_channels,
-            &mut packed[..self.forward_weights_len()],
-            |o, i, tap| kernel[(o * input_channels + i) * taps + tap],
-        );
+        self.pack(isa, input_channels, output_channels, packed, |output, input, tap| {
+            kernel[(output * input_channels + input) * taps + tap]
+        });
     }
 
     /// Packs `kernel` (`[output_channels][input_channels][kernel][kernel]`) for [`Convolution::backward_data`], once a
     /// step.
     pub fn pack_backward(&self, isa: Isa, kernel: &[f32], packed: &mut [f32]) {
-        let _ = isa;
         let Shape { input_channels, output_channels, .. } = self.shape;
         let taps = self.taps();
         let kernel = &kernel[..self.kernel_len()];
-        direct::pack(
-            taps,
-            output_channels,
-            input_channels,
-            &mut packed[..self.backward_weights_len()],
-            |i, o, tap| kernel[(o * input_channels + i) * taps + taps - 1 - tap],
-        );
+        self.pack(isa, output_channels, input_channels, packed, |input, output, tap| {
+            kernel[(output * input_channels + input) * taps + taps - 1 - tap]
+        });
+    }
+
+    /// Packs the kernel `weight(output, input, tap)` of a convolution from `inputs` to `outputs` channels.
+    fn pack(
+        &self,
+        isa: Isa,
+        inputs: usize,
+        outputs: usize,
+        packed: &mut [f32],
+        weight: impl Fn(usize, usize, usize) -> f32,
+    ) {
+        let packed = &mut packed[..self.packed_len(inputs, outputs)];
+        match self.algorithm {
+            Algorithm::Direct => direct::pack(self.taps(), inputs, outputs, packed, weight),
+            Algorithm::Winograd => isa.run(winograd::Pack { inputs, outputs, weight, packed }),
+        }
     }
 
     /// Writes the output of `images` images.
@@ -196,25 +234,10 @@ impl Convolution {
         output: &mut [f32],
         scratch: &mut [f32],
     ) {
-        let _ = scratch;
-        let Shape { height, width, input_channels, output_channels, kernel } = self.shape;
-        let channels = padded(output_channels);
-        let output = &mut output[..images * self.pixels() * channels];
-        isa.run(direct::Forward {
-            height,
-            width,
-            kernel,
-            channels: input_channels,
-            blocks: channels / LANES,
-            source: self.input(),
-            images,
-            input: &input[..images * self.input().len()],
-            packed: &packed[..self.forward_weights_len()],
-            bias: Some(&bias[..channels]),
-            relu,
-            output,
-        });
-        clear_padding(output_channels, output);
+        let Shape { input_channels: inputs, output_channels: outputs, .. } = self.shape;
+        let bias = Some(&bias[..padded(outputs)]);
+        let layer = Layer { inputs, outputs, layout: self.input(), packed, bias, relu };
+        self.apply(isa, images, layer, input, output, scratch);
     }
 
     /// Writes the gradient of the input of `images` images.
@@ -230,25 +253,54 @@ impl Convolution {
         input_gradient: &mut [f32],
         scratch: &mut [f32],
     ) {
-        let _ = scratch;
-        let Shape { height, width, input_channels, output_channels, kernel } = self.shape;
-        let channels = padded(input_channels);
-        let output = &mut input_gradient[..images * self.pixels() * channels];
-        isa.run(direct::Forward {
-            height,
-            width,
-            kernel,
-            channels: output_channels,
-            blocks: channels / LANES,
-            source: self.gradient(),
-            images,
-            input: &gradient[..images * self.gradient().len()],
-            packed: &packed[..self.backward_weights_len()],
-            bias: None,
-            relu: false,
-            output,
-        });
-        clear_padding(input_channels, output);
+        let Shape { input_channels: outputs, output_channels: inputs, .. } = self.shape;
+        let layer = Layer { inputs, outputs, layout: self.gradient(), packed, bias: None, relu: false };
+        self.apply(isa, images, layer, gradient, input_gradient, scratch);
+    }
+
+    fn apply(
+        &self,
+        isa: Isa,
+        images: usize,
+        layer: Layer<'_>,
+        input: &[f32],
+        output: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        let Shape { height, width, kernel, .. } = self.shape;
+        let Layer { inputs, outputs, layout, packed, bias, relu } = layer;
+        let input = &input[..images * layout.len()];
+        let packed = &packed[..self.packed_len(inputs, outputs)];
+        let output = &mut output[..images * self.pixels() * padded(outputs)];
+        match self.algorithm {
+            Algorithm::Direct => isa.run(direct::Forward {
+                height,
+                width,
+                kernel,
+                channels: inputs,
+                blocks: padded(outputs) / LANES,
+                source: layout,
+                images,
+                input,
+                packed,
+                bias,
+                relu,
+                output,
+            }),
+            Algorithm::Winograd => isa.run(winograd::Forward {
+                tiles: self.tiles(),
+                inputs,
+                outputs,
+                images,
+                input,
+                packed,
+                bias,
+                relu,
+                output,
+                scratch: &mut scratch[..self.scratch_len(images)],
+            }),
+        }
+        clear_padding(outputs, output);
     }
 
     /// Adds `images` images' part of the kernel's gradient to `accumulators`, which the call with `first` sets: the
@@ -267,21 +319,38 @@ impl Convolution {
         scratch: &mut [f32],
     ) {
         let Shape { height, width, input_channels, output_channels, kernel } = self.shape;
-        isa.run(direct::Weights {
-            height,
-            width,
-            kernel,
-            channels: input_channels,
-            blocks: padded(output_channels) / LANES,
-            input_layout: self.input(),
-            gradient_layout: self.gradient(),
-            images,
-            input: &input[..images * self.input().len()],
-            gradient: &gradient[..images * self.gradient().len()],
-            first,
-            accumulators: &mut accumulators[..self.accumulators_len()],
-            partial: &mut scratch[..self.accumulators_len()],
-        });
+        let input = &input[..images * self.input().len()];
+        let gradient = &gradient[..images * self.gradient().len()];
+        let accumulators = &mut accumulators[..self.accumulators_len()];
+        let scratch = &mut scratch[..self.scratch_len(images)];
+        match self.algorithm {
+            Algorithm::Direct => isa.run(direct::Weights {
+                height,
+                width,
+                kernel,
+                channels: input_channels,
+                blocks: padded(output_channels) / LANES,
+                input_layout: self.input(),
+                gradient_layout: self.gradient(),
+                images,
+                input,
+                gradient,
+                first,
+                accumulators,
+                partial: scratch,
+            }),
+            Algorithm::Winograd => isa.run(winograd::Weights {
+                tiles: self.tiles(),
+                inputs: input_channels,
+                outputs: output_channels,
+                images,
+                input,
+                gradient,
+                first,
+                accumulators,
+                scratch,
+            }),
+        }
     }
 
     /// Writes the kernel's gradient, `[output_channels][input_channels][kernel][kernel]`, from the sums over all images.
@@ -292,24 +361,34 @@ impl Convolution {
         kernel_gradient: &mut [f32],
         scratch: &mut [f32],
     ) {
-        let _ = (isa, scratch);
-        let Shape { input_channels, output_channels, .. } = self.shape;
-        let taps = self.taps();
-        let channels = padded(output_channels);
+        let _ = scratch;
+        let Shape { input_channels: inputs, output_channels: outputs, .. } = self.shape;
         let accumulators = &accumulators[..self.accumulators_len()];
         let kernel_gradient = &mut kernel_gradient[..self.kernel_len()];
-        for (row, sums) in accumulators.chunks_exact(channels).enumerate() {
-            let (tap, input) = (row / input_channels, row % input_channels);
-            for (output, sum) in sums[..output_channels].iter().enumerate() {
-                kernel_gradient[(output * input_channels + input) * taps + tap] = *sum;
+        match self.algorithm {
+            Algorithm::Direct => {
+                direct::finish_weights(self.taps(), inputs, outputs, accumulators, kernel_gradient)
+            }
+            Algorithm::Winograd => {
+                isa.run(winograd::Finish { inputs, outputs, accumulators, kernel_gradient });
             }
         }
     }
 }
 
+/// A convolution forward, or backward to the data: the same from `inputs` to `outputs` channels.
+struct Layer<'a> {
+    inputs: usize,
+    outputs: usize,
+    layout: Bordered,
+    packed: &'a [f32],
+    bias: Option<&'a [f32]>,
+    relu: bool,
+}
+
 /// Padding lanes hold zero times the input, which is not zero where that is not finite.
 fn clear_padding(channels: usize, output: &mut [f32]) {
-    if channels % LANES != 0 {
+    if !channels.is_multiple_of(LANES) {
         for pixel in output.chunks_exact_mut(padded(channels)) {
             pixel[channels..].fill(0.0);
         }

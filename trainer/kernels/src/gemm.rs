@@ -106,6 +106,7 @@ pub(crate) fn offset<S: Simd>(vector: usize, stride: usize) -> usize {
 
 /// Hides where a pointer comes from: the compiler then neither merges loads across unrolled code, which costs it its
 /// registers, nor computes every address anew.
+#[allow(clippy::pointers_in_nomem_asm_block, reason = "the block has no instruction")]
 #[inline(always)]
 pub(crate) fn opaque(mut pointer: *const f32) -> *const f32 {
     // SAFETY: no instruction at all.

@@ -1,10 +1,10 @@
 //! Convolutions as they are defined, for every kernel and number of channels; 1x1 kernels make them matrix products.
 
 use super::Bordered;
-use crate::LANES;
 use crate::gemm::{self, Factors, Sums, Tile};
 use crate::isa::Kernel;
 use crate::simd::Simd;
+use crate::{LANES, padded};
 
 /// Pixels of the gradient that stay in the first-level cache while the sums of all input channels run over them.
 const PIXELS_AT_ONCE: usize = 128;
@@ -22,6 +22,22 @@ pub(super) fn pack(
         for (lane, value) in values.iter_mut().enumerate() {
             let output = block * LANES + lane;
             *value = if output < outputs { weight(output, input, tap) } else { 0.0 };
+        }
+    }
+}
+
+/// Writes the gradient of a kernel, `[outputs][inputs][taps]`, from sums `[taps][inputs][padded outputs]`.
+pub(super) fn finish_weights(
+    taps: usize,
+    inputs: usize,
+    outputs: usize,
+    sums: &[f32],
+    kernel_gradient: &mut [f32],
+) {
+    for (row, sums) in sums.chunks_exact(padded(outputs)).enumerate() {
+        let (tap, input) = (row / inputs, row % inputs);
+        for (output, sum) in sums[..outputs].iter().enumerate() {
+            kernel_gradient[(output * inputs + input) * taps + tap] = *sum;
         }
     }
 }
