@@ -10,9 +10,16 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod convolution;
+pub mod dense;
+pub mod dropout;
+pub mod flatten;
 pub(crate) mod gemm;
 pub mod isa;
+pub mod optimizer;
+pub mod pixels;
 pub(crate) mod simd;
+pub mod softmax_cross_entropy;
+pub(crate) mod transpose;
 
 pub use isa::Isa;
 

@@ -35,6 +35,8 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn where_positive(condition: Self::V, value: Self::V) -> Self::V;
     /// `a == b ? value : 0`.
     unsafe fn where_equal(a: Self::V, b: Self::V, value: Self::V) -> Self::V;
+    /// `number < threshold ? 0 : value`, for [`Simd::LEN`] numbers.
+    unsafe fn unless_below(numbers: *const u16, threshold: u16, value: Self::V) -> Self::V;
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -122,6 +124,14 @@ mod x86 {
         unsafe fn where_equal(a: __m512, b: __m512, value: __m512) -> __m512 {
             unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b), value) }
         }
+        #[inline(always)]
+        unsafe fn unless_below(numbers: *const u16, threshold: u16, value: __m512) -> __m512 {
+            unsafe {
+                let numbers = _mm256_loadu_si256(numbers.cast());
+                let kept = _mm256_cmpge_epu16_mask(numbers, _mm256_set1_epi16(threshold as i16));
+                _mm512_maskz_mov_ps(kept, value)
+            }
+        }
     }
 
     // SAFETY of every block below: what `Simd` asks of its callers.
@@ -194,6 +204,14 @@ mod x86 {
         #[inline(always)]
         unsafe fn where_equal(a: __m256, b: __m256, value: __m256) -> __m256 {
             unsafe { _mm256_and_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(a, b), value) }
+        }
+        #[inline(always)]
+        unsafe fn unless_below(numbers: *const u16, threshold: u16, value: __m256) -> __m256 {
+            unsafe {
+                let numbers = _mm256_cvtepu16_epi32(_mm_loadu_si128(numbers.cast()));
+                let below = _mm256_cmpgt_epi32(_mm256_set1_epi32(i32::from(threshold)), numbers);
+                _mm256_andnot_ps(_mm256_castsi256_ps(below), value)
+            }
         }
     }
 }
@@ -270,6 +288,11 @@ impl Simd for Portable {
     unsafe fn where_equal(a: [f32; 4], b: [f32; 4], value: [f32; 4]) -> [f32; 4] {
         each(|i| if a[i] == b[i] { value[i] } else { 0.0 })
     }
+    #[inline(always)]
+    unsafe fn unless_below(numbers: *const u16, threshold: u16, value: [f32; 4]) -> [f32; 4] {
+        let numbers = unsafe { numbers.cast::<[u16; 4]>().read_unaligned() };
+        each(|i| if numbers[i] < threshold { 0.0 } else { value[i] })
+    }
 }
 
 #[cfg(test)]
@@ -291,6 +314,9 @@ mod tests {
         -3.0e-39,
     ];
 
+    const NUMBERS: [u16; 16] =
+        [0, 1, 2, 39_999, 40_000, 40_001, 65_534, 65_535, 32_767, 32_768, 7, 0, 65_535, 3, 50_000, 20_000];
+
     /// All operations on 16 pairs.
     struct All {
         a: [f32; 16],
@@ -301,7 +327,7 @@ mod tests {
         type Output = Vec<[f32; 16]>;
         #[inline(always)]
         unsafe fn run<S: Simd>(self) -> Self::Output {
-            let mut results = vec![[0.0; 16]; 10];
+            let mut results = vec![[0.0; 16]; 13];
             for at in (0..16).step_by(S::LEN) {
                 // SAFETY: within the arrays, whose length every set's length divides.
                 unsafe {
@@ -317,6 +343,9 @@ mod tests {
                         S::max(a, b),
                         S::where_positive(a, b),
                         S::where_equal(a, b, S::splat(2.0)),
+                        S::unless_below(NUMBERS.as_ptr().add(at), 0, a),
+                        S::unless_below(NUMBERS.as_ptr().add(at), 40_000, a),
+                        S::unless_below(NUMBERS.as_ptr().add(at), u16::MAX, a),
                     ];
                     for (result, value) in results.iter_mut().zip(values) {
                         S::store(result.as_mut_ptr().add(at), value);
