@@ -48,6 +48,9 @@ const RESULT_POLL: Duration = Duration::from_millis(500);
 /// How long a finished executor waits for the one whose turn it is to write the result.
 const RESULT_PATIENCE: Duration = Duration::from_secs(10);
 
+/// The log target of a line for every step, at level `debug`: `LOCKSTEP_LOG=info,lockstep::step=debug`.
+const STEP_LOG: &str = "lockstep::step";
+
 /// Trains the job at `place` until it is done, `leave` turns true, or something fails for good.
 pub(crate) async fn run(
     opened: OpenedJob,
@@ -77,6 +80,8 @@ struct Executor {
     saver: Saver,
     reporter: Reporter,
     membership: Membership,
+    /// When the newest micro-batch of this executor was computed.
+    computed_at: Instant,
     /// Leaving was asked for.
     leaving: bool,
     /// Since when the job is finished and its result awaited.
@@ -106,6 +111,7 @@ impl Executor {
             saver,
             reporter,
             membership: Membership::default(),
+            computed_at: Instant::now(),
             leaving: false,
             finished_since: None,
             finishing: false,
@@ -270,6 +276,7 @@ impl Executor {
 
     /// The next state: the reduced vector goes through the optimizer, the cursor along the course.
     fn apply(&mut self, values: &[f32], counts: &[u64]) -> Result<(), Failure> {
+        let waited = self.computed_at.elapsed();
         self.leaves.close();
         let Prepared { network, course, learning_rate, .. } = &self.prepared;
         let cursor = self.state.cursor.clone();
@@ -284,6 +291,9 @@ impl Executor {
             let checkpoint = || self.reporter.checkpoint_uri().unwrap_or_else(|| "none".into());
             let summary = summary.map_err(|source| Failure::Update { checkpoint: checkpoint(), source })?;
             self.reporter.stepped(course.global_batch, summary.loss, learning_rate);
+            // `make bench` reads when each step was done, and for how long this executor waited for the others.
+            let (step, waited_seconds) = (cursor.step + 1, waited.as_secs_f64());
+            tracing::debug!(target: STEP_LOG, step, loss = summary.loss, waited_seconds);
             self.state.cursor = course.after_step(cursor, f64::from(summary.loss), correct, images);
         } else {
             let images = images.max(1) as f64;
@@ -304,6 +314,7 @@ impl Executor {
     }
 
     async fn leaf_done(&mut self, done: LeafDone) -> Result<(), Failure> {
+        self.computed_at = Instant::now();
         let round = self.state.cursor.round;
         for (node, sum) in self.leaves.take(done)? {
             self.command(Command::Sum { round, node, sum }).await?;
