@@ -3,10 +3,10 @@ SHELL := bash
 .DEFAULT_GOAL := help
 export LOCKSTEP_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lockstep
 
-.PHONY: help setup demo test acceptance bench lint fmt generate image clean
+.PHONY: help setup demo test acceptance bench bench-quick lint fmt generate image clean
 
 help: ## list the commands
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: ## libtorch, then both programs in target/release
 	@scripts/setup.sh
@@ -20,8 +20,11 @@ test: setup ## all set-up, lints, and the everyday tests on real servers
 acceptance: setup ## everything that must be shown, the long runs included
 	@scripts/test.sh acceptance
 
-bench: setup ## one thread against PyTorch, side by side
+bench: setup ## everything beside PyTorch and TensorFlow, up to 40 minutes: target/bench/report.md
 	@scripts/bench.sh
+
+bench-quick: setup ## the same for one thread, two executors and a small all-reduce, under five minutes
+	@scripts/bench.sh --quick
 
 lint: setup ## formatting, clippy, the CRD's drift, dependency policy
 	@scripts/lint.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Formatting, clippy, shell scripts' syntax and the dependency policy (deny.toml). The advisory database is left out:
-# it has to be fetched from a place that not every machine reaches.
+# Formatting, clippy, shell scripts' syntax, the benchmark's own tests and the dependency policy (deny.toml). The advisory
+# database is left out: it has to be fetched from a place that not every machine reaches.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 cd "$REPOSITORY"
@@ -11,6 +11,8 @@ cargo fmt --all --check
 say "clippy"
 cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
 for script in scripts/*.sh .ci/run; do bash -n "$script"; done
+say "the benchmark's statistics"
+PYTHONPATH=bench PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover -q --start-directory bench/tests --top-level-directory bench
 
 deny=$LOCKSTEP_CACHE/cargo-deny-$CARGO_DENY_VERSION/bin/cargo-deny
 if [ ! -x "$deny" ]; then

@@ -1,0 +1,1 @@
+"""Tests of what needs no program; scripts/lint.sh runs them."""

@@ -1,0 +1,63 @@
+import json
+import tempfile
+import unittest
+from pathlib import Path
+
+from lockstep_bench.lockstep import Log, Step, rate, step_of, two_block, waited_share
+from lockstep_bench.work import TWO_BLOCK
+
+LINE = {
+    "timestamp": "2026-01-02T03:04:05.250000Z",
+    "level": "DEBUG",
+    "fields": {"step": 7, "loss": 2.3, "waited_seconds": 0.5},
+    "target": "lockstep::step",
+}
+
+
+class Logs(unittest.TestCase):
+    def test_a_line_of_a_step_gives_its_number_time_and_wait(self):
+        step = step_of(json.dumps(LINE))
+        self.assertEqual((step.number, step.waited), (7, 0.5))
+        self.assertEqual(step.at % 60, 5.25)
+
+    def test_other_lines_are_no_steps(self):
+        self.assertIsNone(step_of(json.dumps(dict(LINE, target="lockstep::executor"))))
+        self.assertIsNone(step_of("panicked at"))
+
+    def test_half_a_line_waits_for_its_other_half(self):
+        text = json.dumps(LINE) + "\n"
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "executor-0.log")
+            log = Log(path)
+            path.write_text(text + text[:20])
+            log.read()
+            self.assertEqual(len(log.steps), 1)
+            path.write_text(text + text)
+            log.read()
+            self.assertEqual(len(log.steps), 2)
+
+
+class Figures(unittest.TestCase):
+    STEPS = [Step(10, 100.0, 9.0), Step(12, 101.0, 0.1), Step(14, 102.0, 0.3)]
+
+    def test_a_rate_counts_the_images_between_the_first_and_the_last_step(self):
+        self.assertEqual(rate(self.STEPS, 16), 4 * 16 / 2.0)
+
+    def test_the_wait_of_the_first_step_lies_before_the_measured_time(self):
+        self.assertAlmostEqual(waited_share(self.STEPS), 0.2)
+
+
+class Models(unittest.TestCase):
+    def test_the_presets_layers_have_the_filters_of_the_counted_network(self):
+        filters = [layer["conv2D"]["filters"] for layer in two_block(1.0) if layer["type"] == "Conv2D"]
+        self.assertEqual(filters, [one.outputs for one in TWO_BLOCK.convolutions])
+
+    def test_parameters_are_those_of_the_layers(self):
+        kernels = sum(9 * one.inputs * one.outputs + one.outputs for one in TWO_BLOCK.convolutions)
+        scales = sum(2 * one.outputs for one in TWO_BLOCK.convolutions)
+        dense = sum(inputs * outputs + outputs for inputs, outputs in TWO_BLOCK.dense)
+        self.assertEqual(TWO_BLOCK.parameters, kernels + scales + dense)
+
+
+if __name__ == "__main__":
+    unittest.main()
