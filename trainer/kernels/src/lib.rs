@@ -9,14 +9,18 @@
 //! remainder in channels. Parameters and their gradients are in PyTorch's layouts, unpadded.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod activation;
 pub mod convolution;
 pub mod dense;
 pub mod dropout;
 pub mod flatten;
 pub(crate) mod gemm;
 pub mod isa;
+pub mod normalisation;
 pub mod optimizer;
 pub mod pixels;
+pub mod pool;
+pub mod residual;
 pub(crate) mod simd;
 pub mod softmax_cross_entropy;
 pub(crate) mod transpose;
