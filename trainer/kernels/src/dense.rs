@@ -80,6 +80,7 @@ impl Dense {
 
     /// `input_gradient[n][i] = sum over o of gradient[n][o] * weights[o][i]`: a chain of fused multiply-adds from +0
     /// through the outputs in sequence. Padding becomes zero.
+    #[allow(clippy::too_many_arguments, reason = "the operands of a layer")]
     pub fn backward_data(
         &self,
         isa: Isa,
@@ -87,6 +88,7 @@ impl Dense {
         gradient: &[f32],
         weights: &[f32],
         input_gradient: &mut [f32],
+        scratch: &mut [f32],
     ) {
         isa.run(Data {
             dense: *self,
@@ -94,6 +96,7 @@ impl Dense {
             gradient: &gradient[..images * self.output_stride()],
             weights: &weights[..self.outputs * self.inputs],
             input_gradient: &mut input_gradient[..images * self.input_stride()],
+            scratch: &mut scratch[..self.scratch_len()],
         });
     }
 

@@ -80,7 +80,7 @@ impl Case {
         ];
         let [output, input_gradient, weights_gradient, bias_gradient] = &mut results;
         dense.forward(isa, *images, input, weights, bias, relu, output, &mut scratch);
-        dense.backward_data(isa, *images, gradient, weights, input_gradient);
+        dense.backward_data(isa, *images, gradient, weights, input_gradient, &mut scratch);
         dense.backward_weights(isa, *images, input, gradient, weights_gradient, bias_gradient, &mut scratch);
         for result in &mut results {
             let guards = result.split_off(result.len() - GUARDS);

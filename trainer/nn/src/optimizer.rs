@@ -1,10 +1,12 @@
 //! From the reduced vector to the next state: Adam and SGD on the flat buffers, and the running statistics.
 //!
-//! Only additions, multiplications, divisions and square roots, each rounded once (IEEE 754): the loops vectorise and
-//! give the same bits on every CPU. Every executor applies the same reduced vector to the same state.
+//! Only additions, multiplications, divisions and square roots, each rounded once (IEEE 754), by kernels that give the
+//! same bits on every CPU. Every executor applies the same reduced vector to the same state.
 
 use std::sync::Arc;
 
+use lockstep_kernels::Isa;
+use lockstep_kernels::optimizer::{Adam, Sgd, all_finite};
 use snafu::{Snafu, ensure};
 
 use crate::model::{Model, TensorInfo, Weights};
@@ -113,7 +115,8 @@ pub fn apply(
     check("the first moment", state.moments[0].len(), first)?;
     check("the second moment", state.moments[1].len(), second)?;
     check("the list of leaves", usize::from(leaves > 0), 1)?;
-    if !all_finite(reduced) {
+    let isa = Isa::best();
+    if !all_finite(isa, reduced) {
         return DivergedSnafu { step, what: first_not_finite(model, reduced) }.fail();
     }
 
@@ -125,9 +128,10 @@ pub fn apply(
     match *optimizer {
         Optimizer::Adam { beta1, beta2, epsilon } => {
             let (first, second) = (Arc::make_mut(first), Arc::make_mut(second));
-            let rule = Adam::new(beta1, beta2, epsilon, learning_rate, mean, step);
+            let rule = adam(beta1, beta2, epsilon, learning_rate, mean, step);
             for range in model.parameters().iter().map(TensorInfo::range) {
                 rule.update(
+                    isa,
                     &mut weights.parameters[range.clone()],
                     &mut first[range.clone()],
                     &mut second[range.clone()],
@@ -145,12 +149,8 @@ pub fn apply(
             };
             let velocity = Arc::make_mut(first);
             for range in model.parameters().iter().map(TensorInfo::range) {
-                let parameters = &mut weights.parameters[range.clone()];
-                if velocity.is_empty() {
-                    rule.update_plain(parameters, &gradients[range]);
-                } else {
-                    rule.update(parameters, &mut velocity[range.clone()], &gradients[range]);
-                }
+                let velocity = if velocity.is_empty() { &mut [] } else { &mut velocity[range.clone()] };
+                rule.update(isa, &mut weights.parameters[range.clone()], velocity, &gradients[range]);
             }
         }
     }
@@ -172,70 +172,17 @@ fn move_running(model: &Model, weights: &mut Weights, statistics: &[f32], mean: 
     }
 }
 
-/// Adam's constants of one step.
-struct Adam {
-    mean: f32,
-    beta1: f32,
-    one_minus_beta1: f32,
-    beta2: f32,
-    one_minus_beta2: f32,
-    /// Learning rate over the first moment's bias correction.
-    rate: f32,
-    /// 1 / root of the second moment's bias correction.
-    root_correction: f32,
-    epsilon: f32,
-}
-
-impl Adam {
-    fn new(beta1: f64, beta2: f64, epsilon: f64, learning_rate: f64, mean: f32, step: u64) -> Self {
-        Self {
-            mean,
-            beta1: beta1 as f32,
-            one_minus_beta1: (1.0 - beta1) as f32,
-            beta2: beta2 as f32,
-            one_minus_beta2: (1.0 - beta2) as f32,
-            rate: (learning_rate / (1.0 - power(beta1, step))) as f32,
-            root_correction: (1.0 / (1.0 - power(beta2, step)).sqrt()) as f32,
-            epsilon: epsilon as f32,
-        }
-    }
-
-    /// One pass over all four buffers.
-    fn update(&self, parameters: &mut [f32], first: &mut [f32], second: &mut [f32], gradients: &[f32]) {
-        let moments = first.iter_mut().zip(second);
-        for ((parameter, (first, second)), &gradient) in parameters.iter_mut().zip(moments).zip(gradients) {
-            let gradient = gradient * self.mean;
-            *first = *first * self.beta1 + gradient * self.one_minus_beta1;
-            *second = *second * self.beta2 + gradient * gradient * self.one_minus_beta2;
-            *parameter -= self.rate * *first / (second.sqrt() * self.root_correction + self.epsilon);
-        }
-    }
-}
-
-/// SGD's constants of one step.
-struct Sgd {
-    mean: f32,
-    momentum: f32,
-    weight_decay: f32,
-    learning_rate: f32,
-    nesterov: bool,
-}
-
-impl Sgd {
-    fn update_plain(&self, parameters: &mut [f32], gradients: &[f32]) {
-        for (parameter, &gradient) in parameters.iter_mut().zip(gradients) {
-            let gradient = gradient * self.mean + *parameter * self.weight_decay;
-            *parameter -= self.learning_rate * gradient;
-        }
-    }
-
-    fn update(&self, parameters: &mut [f32], velocity: &mut [f32], gradients: &[f32]) {
-        for ((parameter, velocity), &gradient) in parameters.iter_mut().zip(velocity).zip(gradients) {
-            let gradient = gradient * self.mean + *parameter * self.weight_decay;
-            *velocity = *velocity * self.momentum + gradient;
-            let ahead = if self.nesterov { gradient + *velocity * self.momentum } else { *velocity };
-            *parameter -= self.learning_rate * ahead;
-        }
+/// Adam's constants of step `step`.
+fn adam(beta1: f64, beta2: f64, epsilon: f64, learning_rate: f64, mean: f32, step: u64) -> Adam {
+    Adam {
+        mean,
+        beta1: beta1 as f32,
+        one_minus_beta1: (1.0 - beta1) as f32,
+        beta2: beta2 as f32,
+        one_minus_beta2: (1.0 - beta2) as f32,
+        rate: (learning_rate / (1.0 - power(beta1, step))) as f32,
+        root_correction: (1.0 / (1.0 - power(beta2, step)).sqrt()) as f32,
+        epsilon: epsilon as f32,
     }
 }
 
@@ -250,17 +197,6 @@ fn power(base: f64, mut exponent: u64) -> f64 {
         exponent >>= 1;
     }
     result
-}
-
-fn all_finite(values: &[f32]) -> bool {
-    // Without a branch for each value, so that it vectorises.
-    let largest = |values: &[f32]| values.iter().fold(0, |largest, value| largest.max(magnitude(*value)));
-    values.chunks(4096).all(|values| largest(values) < f32::INFINITY.to_bits() as i32)
-}
-
-/// Orders values by size, with infinity and then NaN above all numbers.
-fn magnitude(value: f32) -> i32 {
-    (value.to_bits() & 0x7fff_ffff) as i32
 }
 
 fn first_not_finite(model: &Model, reduced: &[f32]) -> String {

@@ -1,12 +1,19 @@
 //! Backward: lanes are input features, so that weights and their gradient are read and written as they lie.
 
 use super::Dense;
+use crate::LANES;
 use crate::isa::Kernel;
 use crate::simd::Simd;
 
-/// Outputs whose weights are added at once to the gradients of the inputs: their rows stay in the cache while groups of
-/// images go over them.
-const OUTPUTS: usize = 16;
+/// Outputs whose weights are added at once to the gradients of the inputs.
+const OUTPUTS: usize = 32;
+
+/// Features whose gradients are kept in the scratch: with 16 images, 32 KiB.
+const FEATURES: usize = 512;
+
+/// Weights of [`OUTPUTS`] outputs and [`LANES`] features, side by side: in a matrix as wide as a power of two the rows
+/// would push each other out of the first-level cache.
+type Tile = [[f32; LANES]; OUTPUTS];
 
 /// Backward to the data.
 pub(super) struct Data<'a> {
@@ -15,6 +22,8 @@ pub(super) struct Data<'a> {
     pub(super) gradient: &'a [f32],
     pub(super) weights: &'a [f32],
     pub(super) input_gradient: &'a mut [f32],
+    /// `[FEATURES / LANES][LANES images][LANES features]`.
+    pub(super) scratch: &'a mut [f32],
 }
 
 impl Kernel for Data<'_> {
@@ -22,88 +31,157 @@ impl Kernel for Data<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(mut self) {
-        let Dense { inputs, outputs } = self.dense;
-        for first in (0..outputs).step_by(OUTPUTS) {
-            let len = (outputs - first).min(OUTPUTS);
-            for feature in (0..inputs / S::LEN * S::LEN).step_by(S::LEN) {
-                // SAFETY: `S` is the CPU's.
-                unsafe {
-                    match S::REGISTERS {
-                        32 => self.images::<S, 16>(feature, first, len),
-                        _ => self.images::<S, 8>(feature, first, len),
+        for first in (0..self.images).step_by(LANES) {
+            let images = (self.images - first).min(LANES);
+            for start in (0..self.dense.inputs).step_by(FEATURES) {
+                let features = (self.dense.inputs - start).min(FEATURES);
+                for output in (0..self.dense.outputs).step_by(OUTPUTS) {
+                    for group in 0..features.div_ceil(LANES) {
+                        // SAFETY: `S` is the CPU's.
+                        unsafe { self.group::<S>(first, images, start, group, output) };
                     }
                 }
+                self.put(first, images, start, features);
             }
-        }
-        // What is left of the features fills no vector.
-        for image in 0..self.images {
-            let gradient = &self.gradient[image * self.dense.output_stride()..][..outputs];
-            let row =
-                &mut self.input_gradient[image * self.dense.input_stride()..][..self.dense.input_stride()];
-            for feature in inputs / S::LEN * S::LEN..inputs {
-                let weights = self.weights[feature..].iter().step_by(inputs);
-                row[feature] = gradient.iter().zip(weights).fold(0.0, |sum, (&g, &w)| g.mul_add(w, sum));
-            }
-            row[inputs..].fill(0.0);
         }
     }
 }
 
 impl Data<'_> {
+    /// Goes on with the chains of one group of features through the outputs from `output` on.
     #[inline(always)]
-    unsafe fn images<S: Simd, const N: usize>(&mut self, feature: usize, first: usize, len: usize) {
-        let mut image = 0;
-        // SAFETY: `S` is the CPU's.
+    unsafe fn group<S: Simd>(
+        &mut self,
+        first: usize,
+        images: usize,
+        start: usize,
+        group: usize,
+        output: usize,
+    ) {
+        let Dense { inputs, outputs } = self.dense;
+        let output_stride = self.dense.output_stride();
+        let (len, feature) = ((outputs - output).min(OUTPUTS), start + group * LANES);
+        let lanes = (inputs - feature).min(LANES);
+        let mut weights: Tile = [[0.0; LANES]; OUTPUTS];
+        for (o, row) in weights[..len].iter_mut().enumerate() {
+            let from = &self.weights[(output + o) * inputs + feature..];
+            match from.first_chunk().filter(|_| lanes == LANES) {
+                Some(whole) => *row = *whole,
+                None => row[..lanes].copy_from_slice(&from[..lanes]),
+            }
+        }
+        let gradient = &self.gradient[first * output_stride..(first + images) * output_stride];
+        let sums = &mut self.scratch[group * LANES * LANES..][..images * LANES];
+        if output == 0 {
+            sums.fill(0.0);
+        }
+        // SAFETY: `S` is the CPU's; a lane count divides LANES.
         unsafe {
-            while image + N <= self.images {
-                self.tile::<S, N>(image, feature, first, len);
-                image += N;
-            }
-            while image + 4 <= self.images {
-                self.tile::<S, 4>(image, feature, first, len);
-                image += 4;
-            }
-            while image < self.images {
-                self.tile::<S, 1>(image, feature, first, len);
-                image += 1;
+            match S::LEN {
+                16 => images_of::<S, 1, 16>(&weights[..len], output, gradient, output_stride, sums),
+                8 => images_of::<S, 2, 6>(&weights[..len], output, gradient, output_stride, sums),
+                _ => images_of::<S, 4, 4>(&weights[..len], output, gradient, output_stride, sums),
             }
         }
     }
 
-    /// Goes on with the chains of a vector of features in `N` images through `len` outputs from `first`.
+    /// Copies finished gradients from the scratch to where they belong, with zeros as padding.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const N: usize>(
-        &mut self,
-        image: usize,
-        feature: usize,
-        first: usize,
-        len: usize,
-    ) {
-        let inputs = self.dense.inputs;
-        let (input_stride, output_stride) = (self.dense.input_stride(), self.dense.output_stride());
-        assert!(image + N <= self.images && feature + S::LEN <= inputs && first + len <= self.dense.outputs);
-        assert!(self.images * input_stride <= self.input_gradient.len());
-        assert!(self.images * output_stride <= self.gradient.len());
-        assert!(self.dense.outputs * inputs <= self.weights.len());
-        // SAFETY: all offsets lie within what the assertions state.
-        unsafe {
-            let target = self.input_gradient.as_mut_ptr().add(image * input_stride + feature);
-            let gradient = self.gradient.as_ptr().add(image * output_stride + first);
-            let weights = self.weights.as_ptr().add(first * inputs + feature);
-            let mut chains = [S::zero(); N];
-            if first > 0 {
-                for (n, chain) in chains.iter_mut().enumerate() {
-                    *chain = S::load(target.add(n * input_stride));
+    fn put(&mut self, first: usize, images: usize, start: usize, features: usize) {
+        let stride = self.dense.input_stride();
+        for image in 0..images {
+            let row = &mut self.input_gradient[(first + image) * stride + start..];
+            for (group, row) in row[..features.next_multiple_of(LANES)].chunks_exact_mut(LANES).enumerate() {
+                row.copy_from_slice(&self.scratch[(group * LANES + image) * LANES..][..LANES]);
+            }
+            // The products of padding are zero only where the gradients are finite.
+            row[features..features.next_multiple_of(LANES)].fill(0.0);
+        }
+    }
+}
+
+/// Goes on with the chains in `sums`, `[images][LANES features]`.
+#[inline(always)]
+unsafe fn images_of<S: Simd, const V: usize, const N: usize>(
+    weights: &[[f32; LANES]],
+    output: usize,
+    gradient: &[f32],
+    stride: usize,
+    sums: &mut [f32],
+) {
+    let images = sums.len() / LANES;
+    let mut image = 0;
+    // SAFETY: `S` is the CPU's.
+    unsafe {
+        while image + N <= images {
+            data_tile::<S, V, N>(
+                weights,
+                output,
+                &gradient[image * stride..],
+                stride,
+                &mut sums[image * LANES..],
+            );
+            image += N;
+        }
+        while image + 4 <= images {
+            data_tile::<S, V, 4>(
+                weights,
+                output,
+                &gradient[image * stride..],
+                stride,
+                &mut sums[image * LANES..],
+            );
+            image += 4;
+        }
+        while image < images {
+            data_tile::<S, V, 1>(
+                weights,
+                output,
+                &gradient[image * stride..],
+                stride,
+                &mut sums[image * LANES..],
+            );
+            image += 1;
+        }
+    }
+}
+
+/// `N` images, `V` vectors of features.
+#[inline(always)]
+unsafe fn data_tile<S: Simd, const V: usize, const N: usize>(
+    weights: &[[f32; LANES]],
+    output: usize,
+    gradient: &[f32],
+    stride: usize,
+    sums: &mut [f32],
+) {
+    assert!(V * S::LEN == LANES && sums.len() >= N * LANES);
+    assert!(gradient.len() >= N * stride && output + weights.len() <= stride);
+    // SAFETY: all offsets lie within what the assertions state.
+    unsafe {
+        let sums = sums.as_mut_ptr();
+        let gradient = gradient.as_ptr().add(output);
+        let mut chains = [[S::zero(); V]; N];
+        for (n, chain) in chains.iter_mut().enumerate() {
+            for (v, chain) in chain.iter_mut().enumerate() {
+                *chain = S::load(sums.add(n * LANES + v * S::LEN));
+            }
+        }
+        for (o, weights) in weights.iter().enumerate() {
+            let mut w = [S::zero(); V];
+            for (v, w) in w.iter_mut().enumerate() {
+                *w = S::load(weights.as_ptr().add(v * S::LEN));
+            }
+            for (n, chain) in chains.iter_mut().enumerate() {
+                let gradient = S::splat(*gradient.add(n * stride + o));
+                for (chain, w) in chain.iter_mut().zip(w) {
+                    *chain = S::fma(gradient, w, *chain);
                 }
             }
-            for o in 0..len {
-                let weight = S::load(weights.add(o * inputs));
-                for (n, chain) in chains.iter_mut().enumerate() {
-                    *chain = S::fma(S::splat(*gradient.add(n * output_stride + o)), weight, *chain);
-                }
-            }
-            for (n, chain) in chains.iter().enumerate() {
-                S::store(target.add(n * input_stride), *chain);
+        }
+        for (n, chain) in chains.iter().enumerate() {
+            for (v, chain) in chain.iter().enumerate() {
+                S::store(sums.add(n * LANES + v * S::LEN), *chain);
             }
         }
     }
