@@ -11,7 +11,7 @@ use std::time::Instant;
 use lockstep_kernels::convolution::{Convolution, Shape};
 use lockstep_kernels::{Isa, padded};
 
-const RUNS: usize = 60;
+const RUNS: usize = 300;
 
 /// The reference network's convolutions: (height and width, input channels, output channels).
 const LAYERS: [(usize, usize, usize); 4] = [(32, 3, 32), (32, 32, 32), (16, 32, 64), (16, 64, 64)];

@@ -14,16 +14,17 @@ pub(super) const OUTPUTS: usize = 4;
 /// Weights of a filter.
 pub(super) const WEIGHTS: usize = 3;
 
-const A: f32 = 0.75;
-const B: f32 = 1.5;
-const A2: f32 = A * A;
-const B2: f32 = B * B;
-const A3: f32 = A * A * A;
-const B3: f32 = B * B * B;
-/// What makes the weights' map the inverse of the others: one over the product of a point's distances to the others.
-const SCALE_0: f32 = (1.0 / ((A as f64) * (A as f64) * (B as f64) * (B as f64))) as f32;
-const SCALE_A: f32 = (1.0 / (2.0 * (A2 as f64) * ((A2 as f64) - (B2 as f64)))) as f32;
-const SCALE_B: f32 = (1.0 / (2.0 * (B2 as f64) * ((B2 as f64) - (A2 as f64)))) as f32;
+// Their squares and the product of these are exact. Of the pairs tried these and 3/4 and 3/2 erred least.
+const A: f32 = std::f32::consts::FRAC_1_SQRT_2;
+const B: f32 = std::f32::consts::SQRT_2;
+const A2: f32 = 0.5;
+const B2: f32 = 2.0;
+const A3: f32 = A2 * A;
+const B3: f32 = B2 * B;
+/// What makes the weights' map the inverse of the others: one over the product of a point's distances to the others (1 for
+/// the point 0).
+const SCALE_A: f32 = -2.0 / 3.0;
+const SCALE_B: f32 = 1.0 / 6.0;
 
 /// `B^T d`: the input at the points.
 ///
@@ -37,12 +38,12 @@ pub(super) unsafe fn input<S: Simd>(d: [S::V; POINTS]) -> [S::V; POINTS] {
         let (even_a, odd_a) = (fma(-B2, d[2], d[4]), fma(-B2, d[1], d[3]));
         let (even_b, odd_b) = (fma(-A2, d[2], d[4]), fma(-A2, d[1], d[3]));
         [
-            fma(A2 * B2, d[0], fma(-(A2 + B2), d[2], d[4])),
+            S::add(d[0], fma(-(A2 + B2), d[2], d[4])),
             fma(A, odd_a, even_a),
             fma(-A, odd_a, even_a),
             fma(B, odd_b, even_b),
             fma(-B, odd_b, even_b),
-            fma(A2 * B2, d[1], fma(-(A2 + B2), d[3], d[5])),
+            S::add(d[1], fma(-(A2 + B2), d[3], d[5])),
         ]
     }
 }
@@ -56,7 +57,7 @@ pub(super) unsafe fn weights<S: Simd>(g: [S::V; WEIGHTS]) -> [S::V; POINTS] {
         let (even_a, odd_a) = (S::fma(S::splat(A2), g[2], g[0]), times(A, g[1]));
         let (even_b, odd_b) = (S::fma(S::splat(B2), g[2], g[0]), times(B, g[1]));
         [
-            times(SCALE_0, g[0]),
+            g[0],
             times(SCALE_A, S::add(even_a, odd_a)),
             times(SCALE_A, S::sub(even_a, odd_a)),
             times(SCALE_B, S::add(even_b, odd_b)),
@@ -114,7 +115,7 @@ pub(super) unsafe fn weights_gradient<S: Simd>(u: [S::V; POINTS]) -> [S::V; WEIG
         let (even_a, odd_a) = (times(SCALE_A, S::add(u[1], u[2])), times(SCALE_A, S::sub(u[1], u[2])));
         let (even_b, odd_b) = (times(SCALE_B, S::add(u[3], u[4])), times(SCALE_B, S::sub(u[3], u[4])));
         [
-            S::add(fma(SCALE_0, u[0], even_a), even_b),
+            S::add(S::add(u[0], even_a), even_b),
             fma(B, odd_b, times(A, odd_a)),
             fma(B2, even_b, fma(A2, even_a, u[5])),
         ]
