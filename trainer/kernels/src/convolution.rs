@@ -161,7 +161,7 @@ impl Convolution {
         match self.algorithm {
             Algorithm::Direct => self.accumulators_len(),
             Algorithm::Winograd => {
-                winograd::scratch_len(images * self.tiles().of_image(), input_channels, output_channels)
+                winograd::scratch_len(self.tiles(), images, input_channels, output_channels)
             }
         }
     }

@@ -4,6 +4,8 @@
 //! Inputs are transformed tile by tile to 36 matrices `[tiles][channels]`, each multiplied by the matrix of the kernel at
 //! its point, and the products transformed back. The gradient of the kernel takes the transposed way.
 
+use std::ops::Range;
+
 use super::{Bordered, Shape};
 use crate::gemm::{self, Factors, Tile};
 use crate::isa::Kernel;
@@ -16,6 +18,9 @@ use transform::{OUTPUTS, POINTS, WEIGHTS};
 
 /// Matrices of a transformed tile.
 const MATRICES: usize = POINTS * POINTS;
+
+/// Tiles whose matrices stay in the second-level cache, together with a kernel's.
+const TILES_AT_ONCE: usize = 64;
 
 /// Whether a convolution has enough channels for the transforms to pay, and enough pixels for at least half the
 /// multiplications to be saved.
@@ -39,12 +44,13 @@ pub(super) fn kernel_len(inputs: usize, outputs: usize) -> usize {
     MATRICES * matrix(inputs, padded(outputs))
 }
 
-/// Values of the transformed inputs and outputs of `tiles` tiles.
-pub(super) fn scratch_len(tiles: usize, inputs: usize, outputs: usize) -> usize {
-    MATRICES * (matrix(tiles, padded(inputs)) + matrix(tiles, padded(outputs)))
+/// Values of the transformed inputs and outputs of the tiles done at once of `images` images.
+pub(super) fn scratch_len(tiles: Tiles, images: usize, inputs: usize, outputs: usize) -> usize {
+    let count = tiles.lines_at_once(images) * tiles.across;
+    MATRICES * (matrix(count, padded(inputs)) + matrix(count, padded(outputs)))
 }
 
-/// How images are cut into tiles, numbered image by image and row by row.
+/// How images are cut into tiles, whose rows are numbered image by image.
 #[derive(Clone, Copy)]
 pub(super) struct Tiles {
     height: usize,
@@ -61,6 +67,17 @@ impl Tiles {
     /// Tiles of one image.
     pub(super) fn of_image(self) -> usize {
         self.down * self.across
+    }
+
+    /// Rows of tiles of some images to do at once: their matrices stay in the second-level cache.
+    fn lines_at_once(self, images: usize) -> usize {
+        (TILES_AT_ONCE / self.across).max(1).min(images * self.down)
+    }
+
+    /// The rows of tiles of `images` images, in parts to do at once.
+    fn parts(self, images: usize) -> impl Iterator<Item = Range<usize>> {
+        let (lines, at_once) = (images * self.down, self.lines_at_once(images));
+        (0..lines).step_by(at_once).map(move |first| first..lines.min(first + at_once))
     }
 
     /// The scratch image that has whole tiles.
@@ -143,36 +160,37 @@ impl Kernel for Forward<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let Self { tiles, inputs, outputs, images, input, packed, bias, relu, output, scratch } = self;
-        let count = images * tiles.of_image();
         let (columns, channels) = (padded(inputs), padded(outputs));
         assert_eq!(input.len(), images * tiles.bordered(inputs).len());
         assert_eq!(packed.len(), kernel_len(inputs, outputs));
         assert_eq!(output.len(), images * tiles.height * tiles.width * channels);
-        assert_eq!(scratch.len(), scratch_len(count, inputs, outputs));
+        assert_eq!(scratch.len(), scratch_len(tiles, images, inputs, outputs));
         assert!(bias.is_none_or(|bias| bias.len() == channels));
-        let (transformed, products) = scratch.split_at_mut(MATRICES * matrix(count, columns));
-        // SAFETY: the lengths asserted hold all tiles.
-        unsafe {
-            transform_input::<S>(tiles, columns, images, input, transformed);
-            for index in 0..MATRICES {
-                let product = Product {
-                    factors: Factors {
-                        a: transformed.as_ptr().add(index * matrix(count, columns)),
-                        a_row: columns,
-                        a_step: 1,
-                        b: packed.as_ptr().add(index * matrix(inputs, channels)),
-                        b_block: inputs * LANES,
-                        b_step: LANES,
-                    },
-                    length: inputs,
-                    add: false,
-                    to: products.as_mut_ptr().add(index * matrix(count, channels)),
-                    to_row: channels,
-                };
-                gemm::sweep::<S, _>(1, count, channels / LANES, &product);
+        for lines in tiles.parts(images) {
+            let count = lines.len() * tiles.across;
+            let (transformed, products) = scratch.split_at_mut(MATRICES * matrix(count, columns));
+            // SAFETY: the lengths asserted hold all tiles.
+            unsafe {
+                transform_input::<S>(tiles, columns, lines.clone(), input, transformed);
+                for index in 0..MATRICES {
+                    let product = Product {
+                        factors: Factors {
+                            a: transformed.as_ptr().add(index * matrix(count, columns)),
+                            a_row: columns,
+                            a_step: 1,
+                            b: packed.as_ptr().add(index * matrix(inputs, channels)),
+                            b_block: inputs * LANES,
+                            b_step: LANES,
+                        },
+                        length: inputs,
+                        add: false,
+                        to: products.as_mut_ptr().add(index * matrix(count, channels)),
+                        to_row: channels,
+                    };
+                    gemm::sweep::<S, _>(1, count, channels / LANES, &product);
+                }
+                transform_output::<S>(tiles, channels, lines, products, Rest { bias, relu }, output);
             }
-            let rest = Rest { bias, relu };
-            transform_output::<S>(tiles, channels, images, products, rest, output);
         }
     }
 }
@@ -211,48 +229,46 @@ impl Tile for Product {
     }
 }
 
-/// Writes the matrices of all tiles of an input.
+/// Writes the matrices of the tiles of `lines` of an input.
 ///
 /// # Safety
-/// The CPU has `S`'s instructions; the slices hold all images and tiles of `channels` channels.
+/// The CPU has `S`'s instructions; the slices hold all images, and these tiles, of `channels` channels.
 #[inline(always)]
 unsafe fn transform_input<S: Simd>(
     tiles: Tiles,
     channels: usize,
-    images: usize,
+    lines: Range<usize>,
     input: &[f32],
     transformed: &mut [f32],
 ) {
     let layout = tiles.bordered(channels);
     let row_stride = layout.columns * channels;
-    let step = matrix(images * tiles.of_image(), channels);
+    let step = matrix(lines.len() * tiles.across, channels);
     let mut tile = 0;
-    for image in 0..images {
-        for down in 0..tiles.down {
-            for across in 0..tiles.across {
-                for channel in (0..channels).step_by(S::LEN) {
-                    let first = down * OUTPUTS * row_stride + across * OUTPUTS * channels + channel;
-                    // SAFETY: a tile's 6x6 inputs are within the bordered image.
-                    unsafe {
-                        let from = input.as_ptr().add(image * layout.len() + first);
-                        let to = transformed.as_mut_ptr().add(tile * channels + channel);
-                        let mut columns = [[S::zero(); POINTS]; POINTS];
-                        for (index, column) in columns.iter_mut().enumerate() {
-                            let values = std::array::from_fn(|row| {
-                                S::load(from.add(row * row_stride + index * channels))
-                            });
-                            *column = transform::input::<S>(values);
-                        }
-                        for row in 0..POINTS {
-                            let values = transform::input::<S>(columns.map(|column| column[row]));
-                            for (column, value) in values.into_iter().enumerate() {
-                                S::store(to.add((row * POINTS + column) * step), value);
-                            }
+    for line in lines {
+        let (image, down) = (line / tiles.down, line % tiles.down);
+        for across in 0..tiles.across {
+            for channel in (0..channels).step_by(S::LEN) {
+                let first = down * OUTPUTS * row_stride + across * OUTPUTS * channels + channel;
+                // SAFETY: a tile's 6x6 inputs are within the bordered image.
+                unsafe {
+                    let from = input.as_ptr().add(image * layout.len() + first);
+                    let to = transformed.as_mut_ptr().add(tile * channels + channel);
+                    let mut columns = [[S::zero(); POINTS]; POINTS];
+                    for (index, column) in columns.iter_mut().enumerate() {
+                        let values =
+                            std::array::from_fn(|row| S::load(from.add(row * row_stride + index * channels)));
+                        *column = transform::input::<S>(values);
+                    }
+                    for row in 0..POINTS {
+                        let values = transform::input::<S>(columns.map(|column| column[row]));
+                        for (column, value) in values.into_iter().enumerate() {
+                            S::store(to.add((row * POINTS + column) * step), value);
                         }
                     }
                 }
-                tile += 1;
             }
+            tile += 1;
         }
     }
 }
@@ -264,61 +280,60 @@ struct Rest<'a> {
     relu: bool,
 }
 
-/// Writes the output from the matrices of all tiles.
+/// Writes the output of the tiles of `lines` from their matrices.
 ///
 /// # Safety
-/// The CPU has `S`'s instructions; the slices hold all images and tiles of `channels` channels.
+/// The CPU has `S`'s instructions; the slices hold all images, and these tiles, of `channels` channels.
 #[inline(always)]
 unsafe fn transform_output<S: Simd>(
     tiles: Tiles,
     channels: usize,
-    images: usize,
+    lines: Range<usize>,
     products: &[f32],
     rest: Rest<'_>,
     output: &mut [f32],
 ) {
-    let step = matrix(images * tiles.of_image(), channels);
+    let step = matrix(lines.len() * tiles.across, channels);
     let mut tile = 0;
-    for image in 0..images {
-        for down in 0..tiles.down {
-            for across in 0..tiles.across {
-                let (row, column) = (down * OUTPUTS, across * OUTPUTS);
-                let rows = OUTPUTS.min(tiles.height - row);
-                let columns = OUTPUTS.min(tiles.width - column);
-                let pixel = (image * tiles.height + row) * tiles.width + column;
-                for channel in (0..channels).step_by(S::LEN) {
-                    // SAFETY: the tile's matrices, and as many of its pixels as the image has.
-                    unsafe {
-                        let from = products.as_ptr().add(tile * channels + channel);
-                        let to = output.as_mut_ptr().add(pixel * channels + channel);
-                        let bias = rest.bias.map(|bias| S::load(bias.as_ptr().add(channel)));
-                        let mut sums = [[S::zero(); OUTPUTS]; POINTS];
-                        for (index, column) in sums.iter_mut().enumerate() {
-                            let values =
-                                std::array::from_fn(|row| S::load(from.add((row * POINTS + index) * step)));
-                            *column = transform::output::<S>(values);
+    for line in lines {
+        let (image, down) = (line / tiles.down, line % tiles.down);
+        for across in 0..tiles.across {
+            let (row, column) = (down * OUTPUTS, across * OUTPUTS);
+            let rows = OUTPUTS.min(tiles.height - row);
+            let columns = OUTPUTS.min(tiles.width - column);
+            let pixel = (image * tiles.height + row) * tiles.width + column;
+            for channel in (0..channels).step_by(S::LEN) {
+                // SAFETY: the tile's matrices, and as many of its pixels as the image has.
+                unsafe {
+                    let from = products.as_ptr().add(tile * channels + channel);
+                    let to = output.as_mut_ptr().add(pixel * channels + channel);
+                    let bias = rest.bias.map(|bias| S::load(bias.as_ptr().add(channel)));
+                    let mut sums = [[S::zero(); OUTPUTS]; POINTS];
+                    for (index, column) in sums.iter_mut().enumerate() {
+                        let values =
+                            std::array::from_fn(|row| S::load(from.add((row * POINTS + index) * step)));
+                        *column = transform::output::<S>(values);
+                    }
+                    for row in 0..OUTPUTS {
+                        if row >= rows {
+                            break;
                         }
-                        for row in 0..OUTPUTS {
-                            if row >= rows {
-                                break;
+                        let values = transform::output::<S>(sums.map(|column| column[row]));
+                        for (column, mut value) in values.into_iter().enumerate() {
+                            if let Some(bias) = bias {
+                                value = S::add(value, bias);
                             }
-                            let values = transform::output::<S>(sums.map(|column| column[row]));
-                            for (column, mut value) in values.into_iter().enumerate() {
-                                if let Some(bias) = bias {
-                                    value = S::add(value, bias);
-                                }
-                                if rest.relu {
-                                    value = S::relu(value);
-                                }
-                                if column < columns {
-                                    S::store(to.add((row * tiles.width + column) * channels), value);
-                                }
+                            if rest.relu {
+                                value = S::relu(value);
+                            }
+                            if column < columns {
+                                S::store(to.add((row * tiles.width + column) * channels), value);
                             }
                         }
                     }
                 }
-                tile += 1;
             }
+            tile += 1;
         }
     }
 }
@@ -344,80 +359,81 @@ impl Kernel for Weights<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let Self { tiles, inputs, outputs, images, input, gradient, first, accumulators, scratch } = self;
-        let count = images * tiles.of_image();
         let (columns, channels) = (padded(inputs), padded(outputs));
         assert_eq!(input.len(), images * tiles.bordered(inputs).len());
         assert_eq!(gradient.len(), images * tiles.bordered(outputs).len());
         assert_eq!(accumulators.len(), kernel_len(inputs, outputs));
-        assert_eq!(scratch.len(), scratch_len(count, inputs, outputs));
-        let (transformed, gradients) = scratch.split_at_mut(MATRICES * matrix(count, columns));
-        // SAFETY: the lengths asserted hold all tiles.
-        unsafe {
-            transform_input::<S>(tiles, columns, images, input, transformed);
-            transform_gradient::<S>(tiles, channels, images, gradient, gradients);
-            for index in 0..MATRICES {
-                let product = Product {
-                    factors: Factors {
-                        a: transformed.as_ptr().add(index * matrix(count, columns)),
-                        a_row: 1,
-                        a_step: columns,
-                        b: gradients.as_ptr().add(index * matrix(count, channels)),
-                        b_block: LANES,
-                        b_step: channels,
-                    },
-                    length: count,
-                    add: !first,
-                    to: accumulators.as_mut_ptr().add(index * matrix(inputs, channels)),
-                    to_row: channels,
-                };
-                gemm::sweep::<S, _>(1, inputs, channels / LANES, &product);
+        assert_eq!(scratch.len(), scratch_len(tiles, images, inputs, outputs));
+        for lines in tiles.parts(images) {
+            let count = lines.len() * tiles.across;
+            let (transformed, gradients) = scratch.split_at_mut(MATRICES * matrix(count, columns));
+            let add = !(first && lines.start == 0);
+            // SAFETY: the lengths asserted hold all tiles.
+            unsafe {
+                transform_input::<S>(tiles, columns, lines.clone(), input, transformed);
+                transform_gradient::<S>(tiles, channels, lines, gradient, gradients);
+                for index in 0..MATRICES {
+                    let product = Product {
+                        factors: Factors {
+                            a: transformed.as_ptr().add(index * matrix(count, columns)),
+                            a_row: 1,
+                            a_step: columns,
+                            b: gradients.as_ptr().add(index * matrix(count, channels)),
+                            b_block: LANES,
+                            b_step: channels,
+                        },
+                        length: count,
+                        add,
+                        to: accumulators.as_mut_ptr().add(index * matrix(inputs, channels)),
+                        to_row: channels,
+                    };
+                    gemm::sweep::<S, _>(1, inputs, channels / LANES, &product);
+                }
             }
         }
     }
 }
 
-/// Writes the matrices of all tiles of a gradient.
+/// Writes the matrices of the tiles of `lines` of a gradient.
 ///
 /// # Safety
-/// The CPU has `S`'s instructions; the slices hold all images and tiles of `channels` channels.
+/// The CPU has `S`'s instructions; the slices hold all images, and these tiles, of `channels` channels.
 #[inline(always)]
 unsafe fn transform_gradient<S: Simd>(
     tiles: Tiles,
     channels: usize,
-    images: usize,
+    lines: Range<usize>,
     gradient: &[f32],
     transformed: &mut [f32],
 ) {
     let layout = tiles.bordered(channels);
     let row_stride = layout.columns * channels;
-    let step = matrix(images * tiles.of_image(), channels);
+    let step = matrix(lines.len() * tiles.across, channels);
     let mut tile = 0;
-    for image in 0..images {
-        for down in 0..tiles.down {
-            for across in 0..tiles.across {
-                for channel in (0..channels).step_by(S::LEN) {
-                    let first = layout.pixel(down * OUTPUTS, across * OUTPUTS) + channel;
-                    // SAFETY: a tile's 4x4 outputs are within the bordered image.
-                    unsafe {
-                        let from = gradient.as_ptr().add(image * layout.len() + first);
-                        let to = transformed.as_mut_ptr().add(tile * channels + channel);
-                        let mut columns = [[S::zero(); POINTS]; OUTPUTS];
-                        for (index, column) in columns.iter_mut().enumerate() {
-                            let values = std::array::from_fn(|row| {
-                                S::load(from.add(row * row_stride + index * channels))
-                            });
-                            *column = transform::output_gradient::<S>(values);
-                        }
-                        for row in 0..POINTS {
-                            let values = transform::output_gradient::<S>(columns.map(|column| column[row]));
-                            for (column, value) in values.into_iter().enumerate() {
-                                S::store(to.add((row * POINTS + column) * step), value);
-                            }
+    for line in lines {
+        let (image, down) = (line / tiles.down, line % tiles.down);
+        for across in 0..tiles.across {
+            for channel in (0..channels).step_by(S::LEN) {
+                let first = layout.pixel(down * OUTPUTS, across * OUTPUTS) + channel;
+                // SAFETY: a tile's 4x4 outputs are within the bordered image.
+                unsafe {
+                    let from = gradient.as_ptr().add(image * layout.len() + first);
+                    let to = transformed.as_mut_ptr().add(tile * channels + channel);
+                    let mut columns = [[S::zero(); POINTS]; OUTPUTS];
+                    for (index, column) in columns.iter_mut().enumerate() {
+                        let values =
+                            std::array::from_fn(|row| S::load(from.add(row * row_stride + index * channels)));
+                        *column = transform::output_gradient::<S>(values);
+                    }
+                    for row in 0..POINTS {
+                        let values = transform::output_gradient::<S>(columns.map(|column| column[row]));
+                        for (column, value) in values.into_iter().enumerate() {
+                            S::store(to.add((row * POINTS + column) * step), value);
                         }
                     }
                 }
-                tile += 1;
             }
+            tile += 1;
         }
     }
 }
