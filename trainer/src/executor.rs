@@ -12,7 +12,7 @@ pub(crate) mod servers;
 
 use std::time::Duration;
 
-use lockstep_collective::{Action, Command, Group, Plan, tree::NodeSum};
+use lockstep_collective::{Action, Command, Group, Part, Plan, tree::NodeSum};
 use lockstep_crds::executor::ExecutorPhase;
 use snafu::ResultExt;
 use tokio::{
@@ -169,9 +169,9 @@ impl Executor {
         let leaves = self.prepared.course.leaves(stage);
         let plan = match stage {
             Stage::Train => {
-                Plan::Reduce { leaves, len: self.prepared.network.model.reduction_len(), counts: 2 }
+                Plan::Reduce { leaves, len: self.prepared.network.model.reduction_len(), cut: 0, counts: 2 }
             }
-            Stage::Validate | Stage::Test => Plan::Reduce { leaves, len: 1, counts: 2 },
+            Stage::Validate | Stage::Test => Plan::Reduce { leaves, len: 1, cut: 0, counts: 2 },
             Stage::Finished => Plan::Finished,
         };
         self.leaves.open(&self.state, leaves);
@@ -200,8 +200,8 @@ impl Executor {
         match action {
             Action::Compute { round, nodes } if round == self.state.cursor.round => {
                 self.reporter.phase(self.phase(), None);
-                for (node, sum) in self.leaves.want(&nodes) {
-                    self.command(Command::Sum { round, node, sum }).await?;
+                for (node, sum) in self.leaves.want(&nodes.upper) {
+                    self.command(Command::Sum { round, part: Part::Upper, node, sum }).await?;
                 }
                 Ok(())
             }
@@ -317,7 +317,7 @@ impl Executor {
         self.computed_at = Instant::now();
         let round = self.state.cursor.round;
         for (node, sum) in self.leaves.take(done)? {
-            self.command(Command::Sum { round, node, sum }).await?;
+            self.command(Command::Sum { round, part: Part::Upper, node, sum }).await?;
         }
         Ok(())
     }

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::part::Shape;
 use crate::tree::{Node, NodeSum};
+use crate::{Part, PerPart};
 
 /// A SHA-256 digest.
 pub type Hash = [u8; 32];
@@ -46,11 +48,23 @@ pub enum Plan {
         leaves: u32,
         /// Floats of every leaf's vector, may be 0.
         len: usize,
+        /// Where the vector is cut into [`Part`]s: first float of the upper one, at most `len`. 0: it is not cut.
+        cut: usize,
         /// Integers beside it, at most [`crate::frame::MAX_COUNTS`].
         counts: usize,
     },
     /// The job is done at this version.
     Finished,
+}
+
+impl Plan {
+    /// Leaves and what each sums; `None` when there is nothing to reduce.
+    pub(crate) fn shape(self) -> Option<(u32, Shape)> {
+        match self {
+            Self::Reduce { leaves, len, cut, counts } => Some((leaves, Shape { len, cut, counts })),
+            Self::Finished => None,
+        }
+    }
 }
 
 /// From the executor to the collective.
@@ -63,13 +77,16 @@ pub enum Command {
         /// What the next round is.
         plan: Plan,
     },
-    /// The finished sum of one node that [`Action::Compute`] asked for.
+    /// One part of the finished sum of one node that [`Action::Compute`] asked for. The upper part should come first and
+    /// early: it travels while the lower one is being computed.
     Sum {
         /// Round it belongs to; sums of other rounds are ignored.
         round: u64,
+        /// Which part of the vector.
+        part: Part,
         /// Node of the tree over the round's leaves.
         node: Node,
-        /// `len` floats and `counts` integers, as the plan says.
+        /// The part's floats; in the upper part also `counts` integers, else none.
         sum: NodeSum,
     },
     /// Answer to [`Action::HashState`].
@@ -102,8 +119,8 @@ pub enum Action {
     Compute {
         /// The open round.
         round: u64,
-        /// Disjoint nodes, ascending; may be empty.
-        nodes: Vec<Node>,
+        /// Disjoint nodes, ascending; may be empty. They differ between parts where a part is known from an earlier view.
+        nodes: PerPart<Vec<Node>>,
     },
     /// The sum over all leaves of `round`. Apply it and send [`Command::Ready`] for `round + 1`.
     Reduced {

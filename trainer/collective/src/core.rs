@@ -28,7 +28,7 @@ mod training;
 
 pub use interface::{CloseCode, ConnectionId, Effect, Event};
 pub use message::{
-    Ballot, Chunk, Control, Hello, Lesson, Member, Message, Part, SnapshotPart, Status, Values, ViewNote,
+    Ballot, Chunk, Control, Fragment, Hello, Lesson, Member, Message, SnapshotPart, Status, Values, ViewNote,
 };
 
 use std::collections::{BTreeMap, VecDeque};
@@ -273,8 +273,8 @@ impl Core {
     }
 
     fn on_command(&mut self, command: Command) {
-        if let Command::Sum { round, node, sum } = command {
-            return self.on_own_sum(round, node, sum);
+        if let Command::Sum { round, part, node, sum } = command {
+            return self.on_own_sum(round, part, node, sum);
         }
         self.dirty = true;
         match command {
@@ -292,8 +292,8 @@ impl Core {
     }
 
     fn on_ready(&mut self, round: u64, plan: Plan) {
-        if let Plan::Reduce { leaves, len, counts } = plan
-            && (leaves == 0 || len > MAX_VECTOR || counts > MAX_COUNTS)
+        if let Plan::Reduce { leaves, len, cut, counts } = plan
+            && (leaves == 0 || len > MAX_VECTOR || cut > len || counts > MAX_COUNTS)
         {
             return self.fail(format!("round {round} cannot be {plan:?}"));
         }

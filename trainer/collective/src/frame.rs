@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use snafu::{OptionExt, ResultExt, Snafu, ensure};
 
-use crate::core::{Ballot, Chunk, Lesson, Message, Part, SnapshotPart, Values};
+use crate::core::{Ballot, Chunk, Fragment, Lesson, Message, SnapshotPart, Values};
 use crate::tree::Node;
 
 /// Most bytes of one frame.
@@ -211,7 +211,7 @@ impl Codec {
             })),
             SNAPSHOT => {
                 ensure!(counts == 0, CountsSnafu { counts });
-                let bytes = Part::new(Arc::new(body.to_vec()), 0..body.len());
+                let bytes = Fragment::new(Arc::new(body.to_vec()), 0..body.len());
                 Ok(Message::Snapshot(SnapshotPart {
                     stream: first,
                     round,
@@ -366,7 +366,7 @@ mod tests {
                 });
         let snapshot = (any::<(u64, u64, u64, u64, u64)>(), prop::collection::vec(any::<u8>(), 0..50))
             .prop_map(|((stream, round, start, total, head), bytes)| {
-                let bytes = Part::new(Arc::new(bytes), 0..50);
+                let bytes = Fragment::new(Arc::new(bytes), 0..50);
                 Message::Snapshot(SnapshotPart { stream, round, start, total, head, bytes })
             });
         prop_oneof![

@@ -13,10 +13,11 @@
 //!
 //! 1. Load the newest checkpoint or initialise, then send [`Command::Ready`] with the state's version and the
 //!    [`Plan`] of its next round. [`Command::Ready`] is sent again after *every* change of the state, and only then.
-//! 2. [`Action::Compute`]: compute the sums of these tree nodes. It replaces any earlier list. Keep a [`tree::Folder`] for the
-//!    open round: [`tree::Folder::want`] the nodes, compute [`tree::Folder::missing`] leaves in any order on any number of
-//!    threads, [`tree::Folder::insert`] each, and send every sum that comes out as [`Command::Sum`]. A new view may ask
-//!    for other nodes of the same round: partial sums in the folder serve them. An empty list means "nothing for you".
+//! 2. [`Action::Compute`]: compute the sums of these tree nodes. It replaces any earlier list. Keep [`tree::PartFolders`] for
+//!    the open round: [`tree::PartFolders::want`] the nodes, compute [`tree::PartFolders::missing`] leaves in any order on any
+//!    number of threads, [`tree::PartFolders::insert`] each part of each as it comes, and send every sum that comes out as
+//!    [`Command::Sum`]. A new view may ask for other nodes of the same round: partial sums in the folders serve them. An empty
+//!    list means "nothing for you".
 //! 3. [`Action::Reduced`]: the tree's root. Apply it (multiply by 1/leaves, optimizer, statistics), then `Ready` for
 //!    `round + 1`. It also comes without any `Compute` before it: a learner follows the others' rounds this way.
 //! 4. In between, answer [`Action::HashState`] by [`Command::StateHash`] and [`Action::TakeSnapshot`] by
@@ -29,29 +30,29 @@
 //! ```no_run
 //! # async fn executor(config: lockstep_collective::Config, options: lockstep_collective::GroupOptions)
 //! # -> Result<(), lockstep_collective::GroupError> {
-//! use lockstep_collective::tree::{Folder, NodeSum, Tree};
-//! use lockstep_collective::{Action, Command, Group, Plan};
+//! use lockstep_collective::tree::{NodeSum, PartFolders, Tree};
+//! use lockstep_collective::{Action, Command, Group, Part, Plan};
 //!
 //! let mut group = Group::start(config, options).await?;
-//! let plan = Plan::Reduce { leaves: 16, len: 591_658, counts: 2 };
+//! let plan = Plan::Reduce { leaves: 16, len: 591_658, cut: 66_000, counts: 2 };
 //! let mut round = 0;
-//! let mut folder = Folder::new(Tree::new(16));
+//! let mut folders = PartFolders::new(Tree::new(16));
 //! let _ = group.commands.send(Command::Ready { round, plan }).await;
 //! while let Some(action) = group.actions.recv().await {
 //!     match action {
 //!         Action::Compute { round, nodes } => {
-//!             folder.want(&nodes);
-//!             for leaf in folder.missing() { /* start it on a worker thread, unless it is running already */ }
-//! #           let leaf = 0; let sum = NodeSum { values: vec![], counts: vec![] };
-//!             // ... and as each leaf's sum comes back:
-//!             for (node, sum) in folder.insert(leaf, sum) {
-//!                 let _ = group.commands.send(Command::Sum { round, node, sum }).await;
+//!             folders.want(&nodes);
+//!             for leaf in folders.missing() { /* start it on a worker thread, unless it is running already */ }
+//! #           let leaf = 0; let part = Part::Upper; let sum = NodeSum { values: vec![], counts: vec![] };
+//!             // ... and as each part of each leaf comes back:
+//!             for (part, node, sum) in folders.insert(part, leaf, sum) {
+//!                 let _ = group.commands.send(Command::Sum { round, part, node, sum }).await;
 //!             }
 //!         }
 //!         Action::Reduced { round: reduced, values, counts } => {
 //!             // apply (values, counts) to the state, then:
 //!             round = reduced + 1;
-//!             folder = Folder::new(Tree::new(16));
+//!             folders = PartFolders::new(Tree::new(16));
 //!             let _ = group.commands.send(Command::Ready { round, plan }).await;
 //!         }
 //!         Action::Left => break,
@@ -75,9 +76,11 @@ mod api;
 pub mod core;
 pub mod frame;
 mod group;
+mod part;
 pub mod transport;
 pub mod tree;
 
 pub use api::{Action, Command, Config, Hash, Plan};
 pub use group::{AddressBook, Group, GroupError, GroupOptions};
+pub use part::{Part, PerPart};
 pub use transport::{Certificates, TlsError};

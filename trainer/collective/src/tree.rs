@@ -6,8 +6,10 @@
 //! (node sums to the root).
 
 mod folder;
+mod part_folders;
 
 pub use folder::{Folder, NodeSum, Summand};
+pub use part_folders::{PartFolders, Sums};
 
 use std::ops::Range;
 

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::part::{Part, Shape};
 use crate::tree::{Node, Tree};
 
 /// Contiguous ranges of leaves, one a rank, in proportion to `weights`; empty ones where there are fewer leaves than members.
@@ -38,6 +39,8 @@ pub(super) fn nodes(leaves: u32, weights: &[u32]) -> Vec<Vec<Node>> {
 /// A piece of the vector: the unit that is sent, folded and gathered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Piece {
+    /// Part of the vector that it lies in.
+    pub part: Part,
     /// Rank that sums it up.
     pub owner: usize,
     /// First float.
@@ -46,19 +49,24 @@ pub(super) struct Piece {
     pub len: usize,
 }
 
-/// All pieces of a vector of `len` floats, ascending: an equal slice a rank, cut into chunks. Every rank owns at least one
-/// piece, if an empty one: nobody can finish a round that somebody has not begun.
-pub(super) fn pieces(len: usize, members: usize, chunk: usize) -> Vec<Piece> {
-    let bound = |rank: usize| (len as u128 * rank as u128 / members as u128) as usize;
+/// All pieces of a vector, the upper part's first, ascending within a part: an equal slice of each part a rank, cut into
+/// chunks. Every rank owns at least one piece of each part, if an empty one: nobody can finish a round that somebody has not
+/// begun. No two pieces of a rank start at the same float.
+pub(super) fn pieces(shape: Shape, members: usize, chunk: usize) -> Vec<Piece> {
     let mut pieces = Vec::new();
-    for owner in 0..members {
-        let (mut start, end) = (bound(owner), bound(owner + 1));
-        loop {
-            let piece = Piece { owner, start, len: (end - start).min(chunk) };
-            pieces.push(piece);
-            start += piece.len;
-            if start >= end {
-                break;
+    for part in shape.parts() {
+        let range = shape.range(*part);
+        let bound =
+            |rank: usize| range.start + (range.len() as u128 * rank as u128 / members as u128) as usize;
+        for owner in 0..members {
+            let (mut start, end) = (bound(owner), bound(owner + 1));
+            loop {
+                let piece = Piece { part: *part, owner, start, len: (end - start).min(chunk) };
+                pieces.push(piece);
+                start += piece.len;
+                if start >= end {
+                    break;
+                }
             }
         }
     }
@@ -95,18 +103,31 @@ mod tests {
         }
 
         #[test]
-        fn every_float_has_one_owner_and_every_member_owns_a_piece(len in 0usize..5000, members in 1usize..12, chunk in 1usize..600) {
-            let pieces = pieces(len, members, chunk);
-            let mut at = 0;
-            for piece in &pieces {
-                prop_assert_eq!(piece.start, at);
-                prop_assert!(piece.len <= chunk);
-                at += piece.len;
+        fn every_float_has_one_owner_and_every_member_owns_a_piece_of_each_part(
+            len in 0usize..5000, cut in 0usize..5000, members in 1usize..12, chunk in 1usize..600,
+        ) {
+            let shape = Shape { len, cut: cut.min(len), counts: 0 };
+            let pieces = pieces(shape, members, chunk);
+            for part in Part::ALL {
+                let exists = shape.parts().contains(&part);
+                let range = shape.range(part);
+                let mut at = range.start;
+                for piece in pieces.iter().filter(|piece| piece.part == part) {
+                    prop_assert!(exists);
+                    prop_assert_eq!(piece.start, at);
+                    prop_assert!(piece.len <= chunk);
+                    at += piece.len;
+                }
+                prop_assert_eq!(at, range.end);
+                for rank in 0..members {
+                    prop_assert_eq!(pieces.iter().any(|piece| (piece.owner, piece.part) == (rank, part)), exists);
+                }
             }
-            prop_assert_eq!(at, len);
-            for rank in 0..members {
-                prop_assert!(pieces.iter().any(|piece| piece.owner == rank));
-            }
+            prop_assert_eq!(pieces[0].part, Part::Upper);
+            let mut names: Vec<_> = pieces.iter().map(|piece| (piece.owner, piece.start)).collect();
+            names.sort_unstable();
+            names.dedup();
+            prop_assert_eq!(names.len(), pieces.len(), "the owner and the first float name a piece");
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{CloseCode, ConnectionId, Core, Effect, MAX_EXECUTORS, Stage};
 use crate::Hash;
 
 /// Version of the protocol; executors with another one do not talk.
-const PROTOCOL: u32 = 1;
+const PROTOCOL: u32 = 2;
 
 /// An open connection.
 #[derive(Debug)]

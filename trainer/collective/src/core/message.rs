@@ -120,12 +120,12 @@ impl PartialEq for Values {
 
 /// Part of a snapshot's bytes, shared rather than copied.
 #[derive(Debug, Clone)]
-pub struct Part {
+pub struct Fragment {
     data: Arc<Vec<u8>>,
     range: Range<usize>,
 }
 
-impl Part {
+impl Fragment {
     /// `data[range]`; the range is cut to what is there.
     #[must_use]
     pub fn new(data: Arc<Vec<u8>>, range: Range<usize>) -> Self {
@@ -134,7 +134,7 @@ impl Part {
     }
 }
 
-impl Deref for Part {
+impl Deref for Fragment {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -142,7 +142,7 @@ impl Deref for Part {
     }
 }
 
-impl PartialEq for Part {
+impl PartialEq for Fragment {
     fn eq(&self, other: &Self) -> bool {
         self[..] == other[..]
     }
@@ -176,7 +176,7 @@ pub struct Chunk {
     pub start: u64,
     /// Nanoseconds that a leaf takes the sender, smoothed; 0 when unknown.
     pub pace: u64,
-    /// The node's integers, in the piece that starts the vector; else empty.
+    /// The node's integers, in the first piece of the upper part; else empty.
     pub counts: Vec<u64>,
     /// The floats.
     pub values: Values,
@@ -215,7 +215,7 @@ pub struct SnapshotPart {
     /// Version of the state that the teacher holds.
     pub head: u64,
     /// The bytes.
-    pub bytes: Part,
+    pub bytes: Fragment,
 }
 
 /// The small messages.

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::assignment::{Piece, pieces};
 use super::message::Values;
+use crate::part::Shape;
 use crate::tree::{Folder, Node, NodeSum, Tree};
+use crate::{Part, PerPart};
 
 /// A node's sum, shared with the messages that carry pieces of it.
 #[derive(Debug, Clone)]
@@ -24,19 +26,37 @@ impl From<NodeSum> for SharedSum {
 
 /// Sums of the open round that this executor has computed; they outlive views.
 #[derive(Debug, Default)]
-pub(super) struct Kept(BTreeMap<Node, SharedSum>);
+pub(super) struct Kept(PerPart<KeptPart>);
 
 impl Kept {
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        *self = Self::default();
     }
 
-    pub(super) fn insert(&mut self, node: Node, sum: NodeSum) {
+    pub(super) fn insert(&mut self, part: Part, node: Node, sum: NodeSum) {
+        self.0[part].insert(node, sum);
+    }
+
+    pub(super) fn missing(&self, part: Part, node: Node) -> Vec<Node> {
+        self.0[part].missing(node)
+    }
+
+    pub(super) fn take(&mut self, part: Part, node: Node) -> Option<SharedSum> {
+        self.0[part].take(node)
+    }
+}
+
+/// The kept sums of one part.
+#[derive(Debug, Default)]
+struct KeptPart(BTreeMap<Node, SharedSum>);
+
+impl KeptPart {
+    fn insert(&mut self, node: Node, sum: NodeSum) {
         self.0.entry(node).or_insert_with(|| sum.into());
     }
 
     /// What has to be computed so that `node` can be summed: nothing, parts of it, or all.
-    pub(super) fn missing(&self, node: Node) -> Vec<Node> {
+    fn missing(&self, node: Node) -> Vec<Node> {
         if self.0.contains_key(&node) {
             return Vec::new();
         }
@@ -48,7 +68,7 @@ impl Kept {
     }
 
     /// The sum of `node`, if it is here or can be put together from what is here.
-    pub(super) fn take(&mut self, node: Node) -> Option<SharedSum> {
+    fn take(&mut self, node: Node) -> Option<SharedSum> {
         if let Some(sum) = self.0.get(&node) {
             return Some(sum.clone());
         }
@@ -119,7 +139,7 @@ pub(super) struct Round {
     pub number: u64,
     root: Node,
     rank: usize,
-    counts: usize,
+    shape: Shape,
     /// By rank.
     nodes: Vec<Vec<Node>>,
     pieces: Vec<Piece>,
@@ -128,7 +148,7 @@ pub(super) struct Round {
     /// By piece.
     finished: Vec<bool>,
     /// Own nodes whose sums went out.
-    pub sent: Vec<Node>,
+    sent: PerPart<Vec<Node>>,
     result: Vec<f32>,
     result_counts: Vec<u64>,
 }
@@ -140,10 +160,10 @@ impl Round {
         root: Node,
         rank: usize,
         nodes: Vec<Vec<Node>>,
-        (len, counts): (usize, usize),
+        shape: Shape,
         chunk: usize,
     ) -> Self {
-        let pieces = pieces(len, nodes.len(), chunk);
+        let pieces = pieces(shape, nodes.len(), chunk);
         let folder = |piece: &Piece| {
             (piece.owner == rank).then(|| {
                 let mut folder = Folder::new(Tree::new(root.len));
@@ -155,11 +175,11 @@ impl Round {
             number,
             root,
             rank,
-            counts,
+            shape,
             folders: pieces.iter().map(folder).collect(),
             finished: vec![false; pieces.len()],
-            sent: Vec::new(),
-            result: vec![0.0; len],
+            sent: PerPart::default(),
+            result: vec![0.0; shape.len],
             result_counts: Vec::new(),
             nodes,
             pieces,
@@ -174,28 +194,48 @@ impl Round {
         &self.nodes[self.rank]
     }
 
+    /// Integers beside a piece: the first one has all.
     fn counts_of(&self, piece: usize) -> usize {
-        if piece == 0 { self.counts } else { 0 }
+        if piece == 0 { self.shape.counts } else { 0 }
     }
 
-    /// Takes an own sum: what others need of it, and the pieces that it finishes here.
-    pub(super) fn own_sum(&mut self, node: Node, sum: &SharedSum) -> (Vec<Outgoing>, Vec<Finished>) {
-        self.sent.push(node);
+    /// Own sums that did not go out yet, the upper parts first.
+    pub(super) fn unsent(&self) -> Vec<(Part, Node)> {
+        let own = self.own_nodes();
+        let unsent = |part: &Part| {
+            let part = *part;
+            own.iter().filter(move |node| !self.sent[part].contains(node)).map(move |node| (part, *node))
+        };
+        self.shape.parts().iter().flat_map(unsent).collect()
+    }
+
+    /// Takes a part of an own sum: what others need of it, and the pieces that it finishes here.
+    pub(super) fn own_sum(
+        &mut self,
+        part: Part,
+        node: Node,
+        sum: &SharedSum,
+    ) -> (Vec<Outgoing>, Vec<Finished>) {
+        self.sent[part].push(node);
+        let first = self.shape.range(part).start;
         let mut outgoing = Vec::new();
         let mut finished = Vec::new();
         for at in 0..self.pieces.len() {
-            let Piece { owner, start, len } = self.pieces[at];
+            let Piece { part: of, owner, start, len } = self.pieces[at];
+            if of != part {
+                continue;
+            }
+            let range = start - first..start - first + len;
             let counts = if at == 0 { sum.counts.clone() } else { Vec::new() };
-            if owner == self.rank {
-                let values = sum.values[start..start + len].to_vec();
+            if self.nodes.len() == 1 {
+                // The only member's only node is the root.
+                self.finish(at, &sum.values[range], counts);
+            } else if owner == self.rank {
+                let values = sum.values[range].to_vec();
                 finished.extend(self.fold(at, node, NodeSum { values, counts }));
             } else {
-                outgoing.push(Outgoing {
-                    owner,
-                    start,
-                    values: Values::new(Arc::clone(&sum.values), start..start + len),
-                    counts,
-                });
+                let values = Values::new(Arc::clone(&sum.values), range);
+                outgoing.push(Outgoing { owner, start, values, counts });
             }
         }
         (outgoing, finished)
@@ -241,7 +281,7 @@ impl Round {
         Some((std::mem::take(&mut self.result), std::mem::take(&mut self.result_counts)))
     }
 
-    /// The piece of `owner` that starts at `start`. Two pieces may start there, if one of them is empty.
+    /// The piece of `owner` that starts at `start`.
     fn piece(&self, owner: usize, start: u64, len: usize, counts: usize) -> Result<usize, Broken> {
         let piece = |piece: &Piece| piece.owner == owner && piece.start as u64 == start;
         let at = self.pieces.iter().position(piece).ok_or(Broken::Piece)?;
@@ -276,6 +316,11 @@ mod tests {
     use crate::tree::Summand;
     use proptest::prelude::*;
 
+    fn cut(sum: &NodeSum, shape: Shape, part: Part) -> SharedSum {
+        let counts = if part == Part::Upper { sum.counts.clone() } else { Vec::new() };
+        NodeSum { values: sum.values[shape.range(part)].to_vec(), counts }.into()
+    }
+
     /// To, from, the summed node (`None`: finished), start, values, counts.
     type Sent = (usize, usize, Option<Node>, usize, Values, Vec<u64>);
 
@@ -293,15 +338,18 @@ mod tests {
     }
 
     proptest! {
-        /// The all-reduce over any number of members, with messages in any order, is the fold of one member.
+        /// The all-reduce over any number of members, cut anywhere, with parts and messages in any order, is the fold of one
+        /// member.
         #[test]
         fn all_members_get_the_bits_of_one(
-            leaves in 1u32..20, len in 0usize..40, chunk in 1usize..9, weights in prop::collection::vec(1u32..9, 1..6), seed: u64,
+            leaves in 1u32..20, (len, at) in (0usize..40, 0usize..40), chunk in 1usize..9,
+            weights in prop::collection::vec(1u32..9, 1..6), seed: u64,
         ) {
+            let shape = Shape { len, cut: at.min(len), counts: 1 };
             let root = Tree::new(leaves).root().unwrap();
             let nodes = assignment::nodes(leaves, &weights);
             let mut rounds: Vec<Round> = (0..weights.len())
-                .map(|rank| Round::new(0, root, rank, nodes.clone(), (len, 1), chunk)).collect();
+                .map(|rank| Round::new(0, root, rank, nodes.clone(), shape, chunk)).collect();
             let mut wire: Vec<Sent> = Vec::new();
             let members = weights.len();
             let broadcast = |wire: &mut Vec<_>, from: usize, finished: Vec<Finished>| for piece in finished {
@@ -309,17 +357,22 @@ mod tests {
                     wire.push((to, from, None, piece.start, piece.values.clone(), piece.counts.clone()));
                 }
             };
-            for rank in 0..members {
-                for node in &nodes[rank] {
-                    let (outgoing, finished) = rounds[rank].own_sum(*node, &fold(*node, len).into());
-                    wire.extend(outgoing.into_iter().map(|part| (part.owner, rank, Some(*node), part.start, part.values, part.counts)));
-                    broadcast(&mut wire, rank, finished);
-                }
+            let mut to_compute: Vec<(usize, Part, Node)> = Vec::new();
+            for round in &rounds {
+                to_compute.extend(round.unsent().into_iter().map(|(part, node)| (round.rank, part, node)));
             }
             let mut state = seed | 1;
-            while !wire.is_empty() {
+            while !(wire.is_empty() && to_compute.is_empty()) {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                let at = (state >> 33) as usize % wire.len();
+                let at = (state >> 33) as usize % (wire.len() + to_compute.len());
+                if at >= wire.len() {
+                    let (rank, part, node) = to_compute.swap_remove(at - wire.len());
+                    let (outgoing, finished) = rounds[rank].own_sum(part, node, &cut(&fold(node, len), shape, part));
+                    prop_assert!(!rounds[rank].unsent().contains(&(part, node)));
+                    wire.extend(outgoing.into_iter().map(|part| (part.owner, rank, Some(node), part.start, part.values, part.counts)));
+                    broadcast(&mut wire, rank, finished);
+                    continue;
+                }
                 let (to, from, node, start, values, counts) = wire.swap_remove(at);
                 match node {
                     Some(node) => {
@@ -348,7 +401,7 @@ mod tests {
                 all.extend(all[next].children().into_iter().flat_map(|(left, right)| [left, right]));
                 next += 1;
             }
-            let mut kept = Kept::default();
+            let mut kept = KeptPart::default();
             for index in have {
                 let node = *index.get(&all);
                 kept.insert(node, fold(node, 3));
@@ -367,7 +420,7 @@ mod tests {
     fn chunks_that_break_a_rule_change_nothing() {
         let root = Tree::new(4).root().unwrap();
         let nodes = assignment::nodes(4, &[1, 1]);
-        let mut round = Round::new(0, root, 0, nodes.clone(), (6, 1), 8);
+        let mut round = Round::new(0, root, 0, nodes.clone(), Shape { len: 6, cut: 0, counts: 1 }, 8);
         let zeros = |len: usize| Values::from(vec![0.0; len]);
         assert_eq!(round.sum(1, nodes[0][0], 0, zeros(3), vec![1]).unwrap_err(), Broken::Node);
         assert_eq!(round.sum(7, nodes[1][0], 0, zeros(3), vec![1]).unwrap_err(), Broken::Node);
@@ -377,6 +430,31 @@ mod tests {
         assert_eq!(round.sum(1, nodes[1][0], 0, zeros(3), vec![]).unwrap_err(), Broken::Shape);
         assert_eq!(round.gathered(1, 0, &zeros(3), vec![1]).unwrap_err(), Broken::Piece);
         assert_eq!(round.gathered(1, 3, &zeros(4), vec![]).unwrap_err(), Broken::Shape);
+        assert!(round.take_result().is_none());
+    }
+
+    /// What the cut is for: a part is summed and gathered while nobody has the rest.
+    #[test]
+    fn the_upper_part_is_finished_before_anybody_has_the_lower_one() {
+        let shape = Shape { len: 10, cut: 4, counts: 1 };
+        let root = Tree::new(2).root().unwrap();
+        let nodes = assignment::nodes(2, &[1, 1]);
+        let mut round = Round::new(0, root, 0, nodes.clone(), shape, 8);
+        let sum = fold(nodes[0][0], 10);
+        let (outgoing, finished) = round.own_sum(Part::Upper, nodes[0][0], &cut(&sum, shape, Part::Upper));
+        assert_eq!(
+            outgoing.iter().map(|out| (out.owner, out.start, out.values.len())).collect::<Vec<_>>(),
+            [(1, 7, 3)]
+        );
+        assert!(finished.is_empty());
+        let other = fold(nodes[1][0], 10);
+        let finished = round
+            .sum(1, nodes[1][0], 4, other.values[4..7].to_vec().into(), other.counts.clone())
+            .unwrap()
+            .expect("the upper part's own piece is whole");
+        assert_eq!(finished.values[..], fold(root, 10).values[4..7]);
+        assert_eq!(finished.counts, fold(root, 10).counts);
+        assert_eq!(round.unsent(), vec![(Part::Lower, nodes[0][0])]);
         assert!(round.take_result().is_none());
     }
 }

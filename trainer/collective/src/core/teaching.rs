@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::message::{Control, Lesson, Message, Part, SnapshotPart, Values};
+use super::message::{Control, Fragment, Lesson, Message, SnapshotPart, Values};
 use super::{Core, Stage};
 use crate::Action;
 use crate::frame::MAX_PART_BYTES;
@@ -184,7 +184,7 @@ impl Item {
                     start: start as u64,
                     total: bytes.len() as u64,
                     head,
-                    bytes: Part::new(Arc::clone(bytes), start..*at),
+                    bytes: Fragment::new(Arc::clone(bytes), start..*at),
                 });
                 (message, *at == bytes.len())
             }

@@ -7,7 +7,7 @@ use super::message::{Chunk, Message};
 use super::round::{Broken, Finished, Outgoing, Round};
 use super::{Core, Stage, View};
 use crate::tree::{Node, NodeSum, Tree};
-use crate::{Action, Plan};
+use crate::{Action, Part, PerPart};
 
 /// Floats that may wait for a round that is not open here yet, beside what a round of the longest vector so far needs.
 const EARLY_FLOATS: usize = 16 << 20;
@@ -15,7 +15,7 @@ const EARLY_FLOATS: usize = 16 << 20;
 impl Core {
     /// Opens the next round of the view once the application is ready for it.
     pub(super) fn open_round(&mut self) {
-        let Plan::Reduce { leaves, len, counts } = self.app.plan else { return };
+        let Some((leaves, shape)) = self.app.plan.shape() else { return };
         let number = self.app.round;
         let Some(root) = Tree::new(leaves).root() else { return };
         let Some(view) = self.view.as_mut().filter(|view| view.round.is_none()) else { return };
@@ -23,8 +23,11 @@ impl Core {
             return;
         }
         let nodes = assignment::nodes(leaves, &view.weights);
-        let round = Round::new(number, root, view.rank, nodes, (len, counts), self.chunk);
-        let missing = round.own_nodes().iter().flat_map(|node| self.app.kept.missing(*node)).collect();
+        let round = Round::new(number, root, view.rank, nodes, shape, self.chunk);
+        let mut missing = PerPart::<Vec<Node>>::default();
+        for (part, node) in round.unsent() {
+            missing[part].extend(self.app.kept.missing(part, node));
+        }
         view.round = Some(round);
         self.dirty = true;
         self.act(Action::Compute { round: number, nodes: missing });
@@ -36,48 +39,35 @@ impl Core {
         }
     }
 
-    /// A sum that the application has computed. It is kept whether there is a view or not.
-    pub(super) fn on_own_sum(&mut self, round: u64, node: Node, sum: NodeSum) {
-        let Plan::Reduce { leaves, len, counts } = self.app.plan else { return };
+    /// A part of a sum that the application has computed. It is kept whether there is a view or not.
+    pub(super) fn on_own_sum(&mut self, round: u64, part: Part, node: Node, sum: NodeSum) {
+        let Some((leaves, shape)) = self.app.plan.shape() else { return };
         if self.app.stage != Stage::Ready || self.app.round != round {
             return;
         }
-        if !Tree::new(leaves).has(node) || sum.values.len() != len || sum.counts.len() != counts {
-            let (values, integers) = (sum.values.len(), sum.counts.len());
+        let planned = (shape.range(part).len(), shape.counts(part));
+        let found = (sum.values.len(), sum.counts.len());
+        if !Tree::new(leaves).has(node) || !shape.parts().contains(&part) || found != planned {
             return self.fail(format!(
-                "round {round} was planned with {leaves} leaves, {len} floats and {counts} integers; \
-                 its sum of {node:?} has {values} and {integers}"
+                "round {round} was planned with {leaves} leaves and {shape:?}; its sum of {node:?}, {part:?} part, has {} \
+                 floats and {} integers",
+                found.0, found.1
             ));
         }
-        self.app.kept.insert(node, sum);
+        self.app.kept.insert(part, node, sum);
         self.send_sums();
     }
 
     /// Sends the own sums that are there and were not sent in this view.
     fn send_sums(&mut self) {
-        let Some((view, round)) =
-            self.view.as_mut().and_then(|View { members, round, .. }| Some((members.len(), round.as_mut()?)))
-        else {
-            return;
-        };
+        let Some(round) = self.view.as_mut().and_then(|view| view.round.as_mut()) else { return };
         let mut outgoing: Vec<(Node, Outgoing)> = Vec::new();
         let mut finished = Vec::new();
-        let mut whole = None;
-        let unsent: Vec<Node> =
-            round.own_nodes().iter().copied().filter(|node| !round.sent.contains(node)).collect();
-        for node in unsent {
-            let Some(sum) = self.app.kept.take(node) else { continue };
-            if view == 1 {
-                // The only member's only node is the root.
-                whole = Some(sum);
-                continue;
-            }
-            let (parts, pieces) = round.own_sum(node, &sum);
-            outgoing.extend(parts.into_iter().map(|part| (node, part)));
+        for (part, node) in round.unsent() {
+            let Some(sum) = self.app.kept.take(part, node) else { continue };
+            let (chunks, pieces) = round.own_sum(part, node, &sum);
+            outgoing.extend(chunks.into_iter().map(|chunk| (node, chunk)));
             finished.extend(pieces);
-        }
-        if let Some(sum) = whole {
-            return self.reduced(sum.values, sum.counts);
         }
         let Some(View { ballot, members, round: Some(round), .. }) = &self.view else { return };
         let (ballot, number) = (*ballot, round.number);

@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use lockstep_collective::transport::SERVER_NAME;
-use lockstep_collective::tree::{Folder, Node, NodeSum, Summand, Tree};
-use lockstep_collective::{Action, Certificates, Command, Config, Group, GroupError, GroupOptions, Plan};
+use lockstep_collective::tree::{Node, NodeSum, PartFolders, Summand, Tree};
+use lockstep_collective::{
+    Action, Certificates, Command, Config, Group, GroupError, GroupOptions, Part, Plan,
+};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use tokio::net::TcpListener;
 
@@ -25,7 +27,19 @@ pub struct Job {
 impl Job {
     fn plan(self, round: u64) -> Plan {
         let Self { rounds, leaves, len, .. } = self;
-        if round < rounds { Plan::Reduce { leaves, len, counts: 1 } } else { Plan::Finished }
+        if round < rounds { Plan::Reduce { leaves, len, cut: self.cut(), counts: 1 } } else { Plan::Finished }
+    }
+
+    /// The lower part is the smaller one, as that of a convolutional network.
+    fn cut(self) -> usize {
+        self.len / 9
+    }
+
+    fn split(self, sum: NodeSum) -> [(Part, NodeSum); 2] {
+        let NodeSum { mut values, counts } = sum;
+        let upper = values.split_off(self.cut());
+        let part = |values, counts| NodeSum { values, counts };
+        [(Part::Upper, part(upper, counts)), (Part::Lower, part(values, Vec::new()))]
     }
 }
 
@@ -116,7 +130,7 @@ impl Executor {
     /// A group whose executor has a state and could train.
     pub async fn start_ready(self) -> Group {
         let group = self.try_start().await.unwrap();
-        let plan = Plan::Reduce { leaves: 1, len: 1, counts: 0 };
+        let plan = Plan::Reduce { leaves: 1, len: 1, cut: 0, counts: 0 };
         group.commands.send(Command::Ready { round: 0, plan }).await.unwrap();
         group
     }
@@ -153,7 +167,7 @@ impl Executor {
         let (mut state, mut round) = (1, 0);
         let mut outcome = Outcome { state, views: 0, snapshots: 0, trained: Duration::ZERO };
         let mut began = Instant::now();
-        let mut folder = Folder::new(Tree::new(job.leaves));
+        let mut folders = PartFolders::new(Tree::new(job.leaves));
         let mut running = BTreeSet::new();
         send(Command::Ready { round, plan: job.plan(round) }).await;
         while round < job.rounds {
@@ -161,16 +175,19 @@ impl Executor {
                 action = group.actions.recv() => match action.expect("the group lives") {
                     Action::Compute { round: of, nodes } => {
                         assert_eq!(of, round);
-                        for (node, sum) in folder.want(&nodes) {
-                            send(Command::Sum { round, node, sum }).await;
+                        for (part, node, sum) in folders.want(&nodes) {
+                            send(Command::Sum { round, part, node, sum }).await;
                         }
-                        for leaf in folder.missing() {
+                        for leaf in folders.missing() {
                             if running.insert((round, leaf)) {
                                 let done = done.clone();
                                 tokio::spawn(async move {
                                     tokio::time::sleep(job.pace).await;
                                     let sum = if cheap { NodeSum { values: vec![0.5; job.len], counts: vec![1] } } else { leaf_sum(state, leaf, job.len) };
-                                    drop(done.send((round, leaf, sum)).await);
+                                    for (part, sum) in job.split(sum) {
+                                        drop(done.send((round, leaf, part, sum)).await);
+                                        tokio::time::sleep(job.pace / 4).await;
+                                    }
                                 });
                             }
                         }
@@ -182,7 +199,7 @@ impl Executor {
                             state = next_state(state, &values, &counts);
                         }
                         round += 1;
-                        folder = Folder::new(Tree::new(job.leaves));
+                        folders = PartFolders::new(Tree::new(job.leaves));
                         progress.store(round, Ordering::Relaxed);
                         send(Command::Ready { round, plan: job.plan(round) }).await;
                     }
@@ -197,7 +214,7 @@ impl Executor {
                     Action::InstallSnapshot { round: to, bytes } => {
                         (round, state) = (to, u64::from_le_bytes(bytes.try_into().unwrap()));
                         outcome.snapshots += 1;
-                        folder = Folder::new(Tree::new(job.leaves));
+                        folders = PartFolders::new(Tree::new(job.leaves));
                         send(Command::Ready { round, plan: job.plan(round) }).await;
                     }
                     Action::View { joined, .. } => {
@@ -210,11 +227,13 @@ impl Executor {
                     }
                 },
                 sum = sums.recv() => {
-                    let (of, leaf, sum) = sum.unwrap();
-                    running.remove(&(of, leaf));
+                    let (of, leaf, part, sum) = sum.unwrap();
+                    if part == Part::Lower {
+                        running.remove(&(of, leaf));
+                    }
                     if of == round {
-                        for (node, sum) in folder.insert(leaf, sum) {
-                            send(Command::Sum { round, node, sum }).await;
+                        for (part, node, sum) in folders.insert(part, leaf, sum) {
+                            send(Command::Sum { round, part, node, sum }).await;
                         }
                     }
                 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use lockstep_collective::tree::{Folder, Node, NodeSum, Summand, Tree};
-use lockstep_collective::{Action, Command, Hash, Plan};
+use lockstep_collective::tree::{Node, NodeSum, PartFolders, Summand, Tree};
+use lockstep_collective::{Action, Command, Hash, Part, Plan};
 
 /// The job: what every executor must compute, whoever takes part.
 pub struct Job {
@@ -47,7 +47,7 @@ impl Job {
         let mut job = Self { rounds, states: vec![mix(seed)], results: Vec::new() };
         for round in 0..rounds {
             let state = job.states[round as usize];
-            let Plan::Reduce { leaves, len, counts } = job.plan(round) else { break };
+            let Plan::Reduce { leaves, len, counts, .. } = job.plan(round) else { break };
             let sum = fold(state, Tree::new(leaves).root().unwrap(), len, counts);
             job.states.push(next_state(state, &sum));
             job.results.push(sum);
@@ -55,21 +55,38 @@ impl Job {
         job
     }
 
-    /// Shapes change from round to round, as between training and evaluation; there may be fewer leaves than executors.
+    /// Shapes and cuts change from round to round, as between training and evaluation; there may be fewer leaves than
+    /// executors, and either part may be empty.
     pub fn plan(&self, round: u64) -> Plan {
         if round >= self.rounds {
             return Plan::Finished;
         }
         let r = mix(round ^ self.states[0]);
         match r % 8 {
-            0 => Plan::Reduce { leaves: 1, len: 1, counts: 2 },
-            1 => Plan::Reduce { leaves: 1 + (r >> 8) as u32 % 3, len: 0, counts: 1 },
-            _ => Plan::Reduce {
-                leaves: 4 + (r >> 8) as u32 % 9,
-                len: 5 + (r >> 16) as usize % 20,
-                counts: (r >> 24) as usize % 3,
-            },
+            0 => Plan::Reduce { leaves: 1, len: 1, cut: 0, counts: 2 },
+            1 => Plan::Reduce { leaves: 1 + (r >> 8) as u32 % 3, len: 0, cut: 0, counts: 1 },
+            _ => {
+                let len = 5 + (r >> 16) as usize % 20;
+                Plan::Reduce {
+                    leaves: 4 + (r >> 8) as u32 % 9,
+                    len,
+                    cut: (r >> 32) as usize % (len + 1),
+                    counts: (r >> 24) as usize % 3,
+                }
+            }
         }
+    }
+
+    /// A leaf's sum, and its parts in the order in which they are computed.
+    fn parts(&self, round: u64, state: u64, leaf: u32) -> VecDeque<(Part, NodeSum)> {
+        let Plan::Reduce { len, cut, counts, .. } = self.plan(round) else { return VecDeque::new() };
+        let NodeSum { mut values, counts } = leaf_sum(state, leaf, len, counts);
+        let upper = values.split_off(cut);
+        let mut parts = VecDeque::from([(Part::Upper, NodeSum { values: upper, counts })]);
+        if cut > 0 {
+            parts.push_back((Part::Lower, NodeSum { values, counts: Vec::new() }));
+        }
+        parts
     }
 
     pub fn state(&self, round: u64) -> u64 {
@@ -86,20 +103,35 @@ impl Job {
 /// Something the application does that takes time.
 #[derive(Debug)]
 pub enum Work {
-    Leaf { round: u64, leaf: u32 },
-    Apply { round: u64 },
-    Install { round: u64, state: u64 },
+    /// A leaf up to the first of the parts that are left.
+    Leaf {
+        round: u64,
+        leaf: u32,
+        parts: VecDeque<(Part, NodeSum)>,
+    },
+    Apply {
+        round: u64,
+    },
+    Install {
+        round: u64,
+        state: u64,
+    },
     Answer(Command),
-    Commit { round: u64, state: u64 },
+    Commit {
+        round: u64,
+        state: u64,
+    },
 }
 
 /// One executor's application.
 pub struct App {
     pub round: u64,
     pub state: u64,
-    folder: Folder<NodeSum>,
+    folders: PartFolders,
     todo: VecDeque<u32>,
     busy: bool,
+    /// One part of a leaf is delivered, the other one is being computed.
+    pub between_parts: bool,
     pub computed: u64,
     pub joined: bool,
     pub members: Vec<u32>,
@@ -119,9 +151,10 @@ impl App {
         Self {
             round,
             state,
-            folder: Folder::new(Tree::new(0)),
+            folders: PartFolders::new(Tree::new(0)),
             todo: VecDeque::new(),
             busy: false,
+            between_parts: false,
             computed: 0,
             joined: false,
             members: Vec::new(),
@@ -154,7 +187,7 @@ impl App {
 
     fn reset_folder(&mut self, job: &Job) {
         let leaves = if let Plan::Reduce { leaves, .. } = job.plan(self.round) { leaves } else { 0 };
-        self.folder = Folder::new(Tree::new(leaves));
+        self.folders = PartFolders::new(Tree::new(leaves));
         self.todo.clear();
     }
 
@@ -171,15 +204,15 @@ impl App {
             Action::Compute { round, nodes } => {
                 assert_eq!(round, self.round, "asked to compute another round than the one we are at");
                 if let Plan::Reduce { leaves, .. } = job.plan(round)
-                    && self.folder.tree().leaves() != leaves
+                    && self.folders.tree().leaves() != leaves
                 {
                     self.reset_folder(job);
                 }
-                for (node, sum) in self.folder.want(&nodes) {
-                    commands.push(Command::Sum { round, node, sum });
+                for (part, node, sum) in self.folders.want(&nodes) {
+                    commands.push(Command::Sum { round, part, node, sum });
                 }
-                self.todo = self.folder.missing().into();
-                work.extend(self.next_leaf());
+                self.todo = self.folders.missing().into();
+                work.extend(self.next_leaf(job));
             }
             Action::Reduced { round, values, counts } => {
                 assert_eq!(round, self.round, "the result of another round than the one we are at");
@@ -244,13 +277,13 @@ impl App {
         (commands, work)
     }
 
-    fn next_leaf(&mut self) -> Option<Work> {
+    fn next_leaf(&mut self, job: &Job) -> Option<Work> {
         if self.busy {
             return None;
         }
         let leaf = self.todo.pop_front()?;
         self.busy = true;
-        Some(Work::Leaf { round: self.round, leaf })
+        Some(Work::Leaf { round: self.round, leaf, parts: job.parts(self.round, self.state, leaf) })
     }
 
     /// Some work is done.
@@ -263,15 +296,20 @@ impl App {
         let mut commands = Vec::new();
         let mut work = Vec::new();
         match done {
-            Work::Leaf { round, leaf } => {
-                self.busy = false;
-                self.computed += 1;
-                if let (true, Plan::Reduce { len, counts, .. }) = (round == self.round, job.plan(round)) {
-                    for (node, sum) in self.folder.insert(leaf, leaf_sum(self.state, leaf, len, counts)) {
-                        commands.push(Command::Sum { round, node, sum });
+            Work::Leaf { round, leaf, mut parts } => {
+                if let (true, Some((part, sum))) = (round == self.round, parts.pop_front()) {
+                    for (part, node, sum) in self.folders.insert(part, leaf, sum) {
+                        commands.push(Command::Sum { round, part, node, sum });
                     }
                 }
-                work.extend(self.next_leaf());
+                self.between_parts = round == self.round && !parts.is_empty();
+                if self.between_parts {
+                    work.push(Work::Leaf { round, leaf, parts });
+                } else {
+                    self.busy = false;
+                    self.computed += 1;
+                    work.extend(self.next_leaf(job));
+                }
             }
             Work::Apply { round } => {
                 self.state = next_state(self.state, &job.results[round as usize]);

@@ -522,7 +522,7 @@ impl World {
         let (life, pace, round) = (process.life, process.pace, process.app.round);
         for work in work {
             let delay = match &work {
-                Work::Leaf { .. } => pace / 2 + self.rng.below(pace),
+                Work::Leaf { parts, .. } => (pace / 2 + self.rng.below(pace)) * parts.len() as u64 / 2,
                 Work::Apply { .. } => 100 + self.rng.below(3_000),
                 Work::Install { .. } => 1_000 + self.rng.below(20_000),
                 // A busy application: long enough for connections to break and come back while a ballot waits for it.
