@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::identity::EVALUATION_MICRO_BATCH;
 
 /// What the next round does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Stage {
     /// One training step.
     Train,

@@ -12,7 +12,7 @@ pub(crate) mod servers;
 
 use std::time::Duration;
 
-use lockstep_collective::{Action, Command, Group, Part, Plan, tree::NodeSum};
+use lockstep_collective::{Action, Command, Group, Plan};
 use lockstep_crds::executor::ExecutorPhase;
 use snafu::ResultExt;
 use tokio::{
@@ -66,7 +66,7 @@ pub(crate) async fn run(
     let (prepared, config, options) = prepare::prepare(opened, place)?;
     let (state, is_committed) = prepared.restore_or_initialise().await?;
     let group = Group::start(config, options).await.context(StartGroupSnafu)?;
-    let mut executor = Executor::new(prepared, group, state, reporter);
+    let mut executor = Executor::new(prepared, group, state, reporter)?;
     let ending = executor.train(is_committed, &mut leave).await;
     executor.group.close().await;
     ending
@@ -100,10 +100,15 @@ struct Membership {
 }
 
 impl Executor {
-    fn new(prepared: Prepared, group: Group, state: TrainingState, reporter: Reporter) -> Self {
+    fn new(
+        prepared: Prepared,
+        group: Group,
+        state: TrainingState,
+        reporter: Reporter,
+    ) -> Result<Self, Failure> {
         let saver = Saver::start(prepared.run.clone(), prepared.network.clone());
-        let leaves = Leaves::new(&prepared);
-        Self {
+        let leaves = Leaves::new(&prepared)?;
+        Ok(Self {
             prepared,
             group,
             state,
@@ -116,7 +121,7 @@ impl Executor {
             finished_since: None,
             finishing: false,
             ending: None,
-        }
+        })
     }
 
     async fn train(
@@ -167,14 +172,16 @@ impl Executor {
     async fn announce(&mut self) -> Result<(), Failure> {
         let stage = self.state.cursor.stage;
         let leaves = self.prepared.course.leaves(stage);
-        let plan = match stage {
-            Stage::Train => {
-                Plan::Reduce { leaves, len: self.prepared.network.model.reduction_len(), cut: 0, counts: 2 }
-            }
-            Stage::Validate | Stage::Test => Plan::Reduce { leaves, len: 1, cut: 0, counts: 2 },
-            Stage::Finished => Plan::Finished,
+        let model = &self.prepared.network.model;
+        let (len, cut) = match stage {
+            Stage::Train => (model.reduction_len(), model.reduction_cut()),
+            Stage::Validate | Stage::Test | Stage::Finished => (1, 0),
         };
-        self.leaves.open(&self.state, leaves);
+        let plan = match stage {
+            Stage::Finished => Plan::Finished,
+            _ => Plan::Reduce { leaves, len, cut, counts: 2 },
+        };
+        self.leaves.open(&self.state, leaves, cut);
         if self.membership.joined && !self.membership.paused {
             self.reporter.phase(self.phase(), None);
         }
@@ -200,8 +207,8 @@ impl Executor {
         match action {
             Action::Compute { round, nodes } if round == self.state.cursor.round => {
                 self.reporter.phase(self.phase(), None);
-                for (node, sum) in self.leaves.want(&nodes.upper) {
-                    self.command(Command::Sum { round, part: Part::Upper, node, sum }).await?;
+                for (part, node, sum) in self.leaves.want(&nodes) {
+                    self.command(Command::Sum { round, part, node, sum }).await?;
                 }
                 Ok(())
             }
@@ -316,8 +323,8 @@ impl Executor {
     async fn leaf_done(&mut self, done: LeafDone) -> Result<(), Failure> {
         self.computed_at = Instant::now();
         let round = self.state.cursor.round;
-        for (node, sum) in self.leaves.take(done)? {
-            self.command(Command::Sum { round, part: Part::Upper, node, sum }).await?;
+        for (part, node, sum) in self.leaves.take(done)? {
+            self.command(Command::Sum { round, part, node, sum }).await?;
         }
         Ok(())
     }
@@ -376,6 +383,3 @@ impl Executor {
         self.group.commands.send(command).await.map_err(|_| Failure::CollectiveEnded)
     }
 }
-
-/// What a finished node carries.
-type Sums = Vec<(lockstep_collective::tree::Node, NodeSum)>;

@@ -11,6 +11,7 @@ mod identity;
 mod manifest_file;
 mod network;
 mod opened_job;
+mod prefetch;
 mod rendezvous;
 mod state;
 mod supervisor;

@@ -6,16 +6,20 @@ use std::{
     time::Duration,
 };
 
-use lockstep_collective::tree::{Folder, Node, NodeSum, Tree};
-use lockstep_nn::{Engine, Part, Task, TaskKind, Weights};
+use lockstep_collective::{
+    Part, PerPart,
+    tree::{Node, NodeSum, PartFolders, Sums, Tree},
+};
+use lockstep_nn::{Engine, Task, TaskKind, Weights};
 use snafu::ResultExt;
 use tokio::sync::mpsc;
 
-use super::{Sums, prepare::Prepared};
+use super::prepare::Prepared;
 use crate::{
-    course::Stage,
-    failure::{ComputeSnafu, Failure},
-    feed::{self, Feed},
+    course::{Course, Cursor, Stage},
+    failure::{ComputeSnafu, Failure, SystemSnafu},
+    feed::{self, MicroBatch},
+    prefetch::{Place, Prefetch, likely_next},
     state::TrainingState,
 };
 
@@ -23,66 +27,75 @@ use crate::{
 const READ_AHEAD: usize = 2;
 const READ_RETRY: Duration = Duration::from_millis(500);
 
-/// The outcome of one micro-batch.
+/// Something that happened to a micro-batch.
 pub(super) struct LeafDone {
     round: u64,
     leaf: u32,
-    outcome: Result<NodeSum, Outcome>,
+    outcome: Outcome,
 }
 
 enum Outcome {
-    Read(feed::Error),
-    Compute(lockstep_nn::engine::Error),
+    Computed(lockstep_nn::Part),
+    NotRead(feed::Error),
+    NotComputed(lockstep_nn::engine::Error),
 }
 
 /// The open round's micro-batches: wanted, under way, folded.
 pub(super) struct Leaves {
-    feed: Arc<Feed>,
+    course: Course,
+    prefetch: Prefetch,
     engine: Arc<Engine>,
     round: OpenRound,
-    folder: Folder<NodeSum>,
+    folders: PartFolders,
     waiting: VecDeque<u32>,
     under_way: BTreeSet<u32>,
     most_under_way: usize,
-    /// Holds at most `most_under_way` outcomes of each round, since every leaf under way sends one.
+    /// Leaves of the open round that were asked of this executor: the next round's will be the same ones.
+    asked: Vec<u32>,
+    /// Holds at most two outcomes for each of `most_under_way` leaves of each round.
     outcomes: mpsc::UnboundedReceiver<LeafDone>,
     sender: mpsc::UnboundedSender<LeafDone>,
 }
 
 /// What every leaf of a round needs.
 struct OpenRound {
-    number: u64,
-    stage: Stage,
-    step: u64,
+    cursor: Cursor,
+    /// First value of the upper part of a leaf's vector; 0: it has one part.
+    cut: usize,
     weights: Option<Arc<Weights>>,
 }
 
 impl Leaves {
-    pub(super) fn new(prepared: &Prepared) -> Self {
+    pub(super) fn new(prepared: &Prepared) -> Result<Self, Failure> {
         let (sender, outcomes) = mpsc::unbounded_channel();
-        Self {
-            feed: Arc::clone(&prepared.feed),
+        let feed = Arc::clone(&prepared.feed);
+        let read = move |Place { stage, step, leaf }| {
+            let feed = Arc::clone(&feed);
+            async move { feed.read(stage, step, leaf).await }
+        };
+        let prefetch = Prefetch::start(read, prepared.network.model.input().values())
+            .context(SystemSnafu { action: "start the reading thread" })?;
+        Ok(Self {
+            course: prepared.course.clone(),
+            prefetch,
             engine: Arc::clone(&prepared.engine),
-            round: OpenRound { number: 0, stage: Stage::Finished, step: 0, weights: None },
-            folder: Folder::new(Tree::new(1)),
+            round: OpenRound { cursor: Cursor::start(), cut: 0, weights: None },
+            folders: PartFolders::new(Tree::new(1)),
             waiting: VecDeque::new(),
             under_way: BTreeSet::new(),
             most_under_way: prepared.engine.threads() + READ_AHEAD,
+            asked: Vec::new(),
             outcomes,
             sender,
-        }
+        })
     }
 
-    /// Begins the round that follows `state`; what is under way of an earlier one is dropped when it arrives.
-    pub(super) fn open(&mut self, state: &TrainingState, leaves: u32) {
-        let cursor = &state.cursor;
-        self.round = OpenRound {
-            number: cursor.round,
-            stage: cursor.stage,
-            step: cursor.step,
-            weights: Some(Arc::clone(&state.tensors.weights)),
-        };
-        self.folder = Folder::new(Tree::new(leaves.max(1)));
+    /// Begins the round that follows `state`, whose leaves' vectors are cut at `cut`; what is under way of an earlier one
+    /// is dropped when it arrives.
+    pub(super) fn open(&mut self, state: &TrainingState, leaves: u32, cut: usize) {
+        let weights = Some(Arc::clone(&state.tensors.weights));
+        self.round = OpenRound { cursor: state.cursor.clone(), cut, weights };
+        self.folders = PartFolders::new(Tree::new(leaves.max(1)));
         self.waiting.clear();
         self.under_way.clear();
     }
@@ -94,10 +107,12 @@ impl Leaves {
     }
 
     /// Sets out to compute `nodes`, instead of what was wanted before; returns those that are complete already.
-    pub(super) fn want(&mut self, nodes: &[Node]) -> Sums {
-        let complete = self.folder.want(nodes);
+    pub(super) fn want(&mut self, nodes: &PerPart<Vec<Node>>) -> Sums {
+        let complete = self.folders.want(nodes);
+        let missing = self.folders.missing();
         let under_way = &self.under_way;
-        self.waiting = self.folder.missing().into_iter().filter(|leaf| !under_way.contains(leaf)).collect();
+        self.waiting = missing.iter().copied().filter(|leaf| !under_way.contains(leaf)).collect();
+        self.asked = missing;
         self.start();
         complete
     }
@@ -114,69 +129,93 @@ impl Leaves {
     /// Folds an outcome; returns the nodes that it completes.
     pub(super) fn take(&mut self, done: LeafDone) -> Result<Sums, Failure> {
         let LeafDone { round, leaf, outcome } = done;
-        if round != self.round.number {
-            if let Ok(sum) = outcome {
-                self.engine.recycle(sum.values);
+        if round != self.round.cursor.round {
+            if let Outcome::Computed(part) = outcome {
+                self.engine.recycle(part.vector);
             }
             return Ok(Vec::new());
         }
-        self.under_way.remove(&leaf);
-        let sum = match outcome {
-            Ok(sum) => sum,
-            Err(Outcome::Compute(source)) => {
-                return Err(source).context(ComputeSnafu { step: self.round.step, leaf });
+        match outcome {
+            Outcome::Computed(part) => Ok(self.fold(leaf, part)),
+            Outcome::NotComputed(source) => {
+                Err(source).context(ComputeSnafu { step: self.round.cursor.step, leaf })
             }
-            Err(Outcome::Read(source)) if source.is_retryable() => {
+            Outcome::NotRead(source) if source.is_retryable() => {
                 tracing::warn!(error = %snafu::Report::from_error(&source), "reading failed; trying again");
                 self.compute(leaf, READ_RETRY);
-                return Ok(Vec::new());
+                Ok(Vec::new())
             }
-            Err(Outcome::Read(source)) => return Err(Failure::Data { source }),
-        };
-        let complete = self.folder.insert(leaf, sum);
-        self.start();
-        Ok(complete)
-    }
-
-    fn start(&mut self) {
-        while self.under_way.len() < self.most_under_way {
-            let Some(leaf) = self.waiting.pop_front() else { return };
-            self.compute(leaf, Duration::ZERO);
+            Outcome::NotRead(source) => Err(Failure::Data { source }),
         }
     }
 
+    fn fold(&mut self, leaf: u32, computed: lockstep_nn::Part) -> Sums {
+        let is_last = computed.is_last();
+        let part = if is_last && self.round.cut > 0 { Part::Lower } else { Part::Upper };
+        let sum = NodeSum { values: computed.vector, counts: computed.counts };
+        let complete = self.folders.insert(part, leaf, sum);
+        while let Some(spent) = self.folders.take_spent(part) {
+            self.engine.recycle(spent.values);
+        }
+        if is_last {
+            self.under_way.remove(&leaf);
+            // Other nodes may have been wanted since its first part came, which is gone then.
+            if self.folders.missing().contains(&leaf) {
+                self.waiting.push_back(leaf);
+            }
+            self.start();
+        }
+        complete
+    }
+
+    /// Keeps the threads busy. Once they have all of the round, the next one's micro-batches are read.
+    fn start(&mut self) {
+        while self.under_way.len() < self.most_under_way {
+            let Some(leaf) = self.waiting.pop_front() else { break };
+            self.compute(leaf, Duration::ZERO);
+        }
+        if self.waiting.is_empty() && !self.asked.is_empty() {
+            let asked = std::mem::take(&mut self.asked);
+            self.prefetch.guess(&self.course, &likely_next(&self.course, &self.round.cursor, &asked));
+        }
+    }
+
+    /// Sets out to read a micro-batch and to compute it. One that was read ahead goes to the threads at once.
     fn compute(&mut self, leaf: u32, delay: Duration) {
-        let OpenRound { number: round, stage, step, .. } = self.round;
+        let Cursor { round, stage, step, .. } = self.round.cursor;
         let Some(weights) = self.round.weights.clone() else { return };
         self.under_way.insert(leaf);
-        let (feed, engine, sender) = (Arc::clone(&self.feed), Arc::clone(&self.engine), self.sender.clone());
-        tokio::spawn(async move {
-            tokio::time::sleep(delay).await;
-            let send = move |outcome| {
-                // The receiver is gone only when the executor has ended.
-                let _ = sender.send(LeafDone { round, leaf, outcome });
-            };
-            match feed.read(stage, step, leaf).await {
-                Err(error) => send(Err(Outcome::Read(error))),
-                Ok(feed::MicroBatch { pixels, labels }) => {
-                    let kind = match stage {
-                        Stage::Train => TaskKind::Train { step },
-                        Stage::Validate | Stage::Test | Stage::Finished => TaskKind::Evaluate,
-                    };
-                    let mut upper = NodeSum { values: Vec::new(), counts: Vec::new() };
-                    let answer = Box::new(move |part: Result<Part, lockstep_nn::engine::Error>| match part {
-                        Ok(part) if part.is_last() => {
-                            let Part { vector: mut values, mut counts, .. } = part;
-                            values.append(&mut upper.values);
-                            counts.append(&mut upper.counts);
-                            send(Ok(NodeSum { values, counts }));
-                        }
-                        Ok(part) => upper = NodeSum { values: part.vector, counts: part.counts },
-                        Err(error) => send(Err(Outcome::Compute(error))),
-                    });
-                    engine.submit(Task { kind, weights, position: leaf, pixels, labels, answer });
-                }
+        let (engine, sender) = (Arc::clone(&self.engine), self.sender.clone());
+        let send = move |outcome| {
+            // The receiver is gone only when the executor has ended.
+            let _ = sender.send(LeafDone { round, leaf, outcome });
+        };
+        let submit = move |read: Result<MicroBatch, feed::Error>| match read {
+            Err(error) => send(Outcome::NotRead(error)),
+            Ok(MicroBatch { pixels, labels }) => {
+                let kind = match stage {
+                    Stage::Train => TaskKind::Train { step },
+                    Stage::Validate | Stage::Test | Stage::Finished => TaskKind::Evaluate,
+                };
+                let answer = Box::new(move |part| match part {
+                    Ok(part) => send(Outcome::Computed(part)),
+                    Err(error) => send(Outcome::NotComputed(error)),
+                });
+                engine.submit(Task { kind, weights, position: leaf, pixels, labels, answer });
             }
-        });
+        };
+        let mut reading = self.prefetch.read(Place { stage, step, leaf }, delay);
+        match reading.try_recv() {
+            Ok(read) => submit(read),
+            Err(_) => {
+                tokio::spawn(async move {
+                    match reading.await {
+                        Ok(read) => submit(read),
+                        // The reading thread lives as long as the leaves.
+                        Err(_) => tracing::debug!(leaf, "a reading was dropped"),
+                    }
+                });
+            }
+        }
     }
 }

@@ -50,13 +50,24 @@ pub struct Folder<T> {
     partial: BTreeMap<Node, T>,
     /// Nodes that were yielded: their leaves are not missing any more.
     yielded: BTreeSet<Node>,
+    /// Right summands, at most [`MOST_SPENT`].
+    spent: Vec<T>,
 }
+
+/// A leaf that comes completes a few nodes; more than these nobody takes back.
+const MOST_SPENT: usize = 2;
 
 impl<T: Summand> Folder<T> {
     /// A folder that wants nothing yet.
     #[must_use]
     pub fn new(tree: Tree) -> Self {
-        Self { tree, wanted: BTreeSet::new(), partial: BTreeMap::new(), yielded: BTreeSet::new() }
+        Self {
+            tree,
+            wanted: BTreeSet::new(),
+            partial: BTreeMap::new(),
+            yielded: BTreeSet::new(),
+            spent: Vec::new(),
+        }
     }
 
     /// The tree it folds over.
@@ -112,6 +123,11 @@ impl<T: Summand> Folder<T> {
         self.insert_node(Node::leaf(leaf), sum)
     }
 
+    /// Takes one summand that was added to another and is not needed any more, for its memory to be used again.
+    pub fn take_spent(&mut self) -> Option<T> {
+        self.spent.pop()
+    }
+
     /// Adds the sum of a whole node; yields the wanted nodes that it completes. What is no node of the tree, or overlaps what
     /// is here already, is ignored.
     pub fn insert_node(&mut self, node: Node, sum: T) -> Vec<(Node, T)> {
@@ -140,11 +156,10 @@ impl<T: Summand> Folder<T> {
                 self.partial.insert(node, sum);
                 return None;
             };
-            if is_left {
-                sum.add(&sibling);
-            } else {
-                let right = std::mem::replace(&mut sum, sibling);
-                sum.add(&right);
+            let right = if is_left { sibling } else { std::mem::replace(&mut sum, sibling) };
+            sum.add(&right);
+            if self.spent.len() < MOST_SPENT {
+                self.spent.push(right);
             }
             node = parent;
         }

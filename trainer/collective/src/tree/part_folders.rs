@@ -46,6 +46,11 @@ impl PartFolders {
     pub fn insert(&mut self, part: Part, leaf: u32, sum: NodeSum) -> Sums {
         named(part, self.0[part].insert(leaf, sum))
     }
+
+    /// Takes one summand of a part that was added to another, for its memory to be used again.
+    pub fn take_spent(&mut self, part: Part) -> Option<NodeSum> {
+        self.0[part].take_spent()
+    }
 }
 
 fn named(part: Part, sums: Vec<(Node, NodeSum)>) -> Sums {
