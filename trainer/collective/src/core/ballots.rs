@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::membership::View;
 use super::message::{Ballot, Control, Member};
-use super::{Core, NEAR, Stage};
+use super::{ConnectionId, Core, NEAR, Stage};
 use crate::{Action, Hash, Plan};
 
 /// A ballot that this executor promised and that is not committed here yet.
@@ -22,8 +22,9 @@ pub(super) struct Pending {
     /// Since when the old view is over because of it.
     pub frozen: Option<Duration>,
     pub acked: Option<(u64, Hash)>,
-    /// Peers whose connection broke since, and may be back: what they sent in between is lost.
-    pub lost: BTreeSet<u32>,
+    /// The connection to each peer when the ballot was promised. The view is entered over these or not at all: on one that
+    /// broke since, and may be back, what the peer sent in between is lost.
+    connections: BTreeMap<u32, ConnectionId>,
     /// First round that some candidate takes no part in; it may have had the commit before us.
     pub stopped: u64,
 }
@@ -37,7 +38,7 @@ impl Pending {
             at,
             frozen: None,
             acked: None,
-            lost: BTreeSet::new(),
+            connections: BTreeMap::new(),
             stopped: u64::MAX,
         }
     }
@@ -111,7 +112,8 @@ impl Core {
         self.promise(Pending::new(ballot, from, candidates, at));
     }
 
-    fn promise(&mut self, pending: Pending) {
+    fn promise(&mut self, mut pending: Pending) {
+        pending.connections = self.peers.iter().map(|(index, peer)| (*index, peer.connection)).collect();
         self.promised = pending.ballot;
         self.highest = self.highest.max(pending.ballot.number);
         self.patience = None;
@@ -362,7 +364,9 @@ impl Core {
         let (acked, stopped) = match &self.pending {
             Some(pending) if pending.ballot == ballot => {
                 let known = |member: &Member| {
-                    pending.candidates.contains(member) && !pending.lost.contains(&member.index)
+                    let connection = self.peers.get(&member.index).map(|peer| &peer.connection);
+                    pending.candidates.contains(member)
+                        && pending.connections.get(&member.index) == connection
                 };
                 let acked = pending.acked == Some((round, hash)) && members.iter().all(known);
                 let stopped = pending.stopped;

@@ -168,9 +168,6 @@ impl Core {
         if self.pending.as_ref().is_some_and(|pending| pending.proposer == index) {
             self.pending = None;
         }
-        if let Some(pending) = &mut self.pending {
-            pending.lost.insert(index);
-        }
         if self
             .proposal
             .as_ref()

@@ -9,6 +9,7 @@
 
 mod app;
 mod scenarios;
+mod watch;
 mod world;
 
 use world::{Faults, Rng, Setup, Stats, World};
@@ -73,8 +74,9 @@ fn storm(seed: u64, faults: Faults) -> Setup {
     }
 }
 
-const ALL: Faults = Faults { crashes: true, cuts: true, freezes: true, leaves: true, garbage: true };
-const NONE: Faults = Faults { crashes: false, cuts: false, freezes: false, leaves: false, garbage: false };
+const NONE: Faults =
+    Faults { crashes: false, cuts: false, freezes: false, leaves: false, garbage: false, flaps: false };
+const ALL: Faults = Faults { crashes: true, cuts: true, freezes: true, leaves: true, garbage: true, ..NONE };
 
 #[test]
 fn any_faults_leave_the_bits_and_the_progress() {
@@ -112,6 +114,16 @@ fn cuts_alone_leave_the_bits_and_the_progress() {
 #[test]
 fn leaves_alone_leave_the_bits_and_the_progress() {
     for_seeds(60, |seed| run(storm(seed, Faults { leaves: true, ..NONE })).stats);
+}
+
+/// Connections break and return while ballots are open: what was sent in between is lost, and nobody may count on it.
+#[test]
+fn connections_that_break_and_return_within_a_ballot_leave_the_bits_and_the_progress() {
+    let stats = for_seeds(100, |seed| {
+        let setup = storm(seed, Faults { flaps: true, ..NONE });
+        run(Setup { executors: 3 + seed as u32 % 3, min_executors: 1 + seed as u32 % 2, ..setup }).stats
+    });
+    assert!(stats.iter().all(|stats| stats.flaps > 100), "most of the storm was calm");
 }
 
 /// A simulation that is not a function of its seed cannot be replayed.

@@ -68,6 +68,22 @@ fn survivors_go_on_at_once_whoever_dies() {
     }
 }
 
+/// Between the parts of a leaf the survivors hold, and have exchanged, the upper part alone.
+#[test]
+fn a_member_that_dies_between_the_parts_of_a_leaf_costs_no_bits() {
+    for seed in 0..40 {
+        for dead in 0..3 {
+            let mut world = World::new(setup(3, 1, seed));
+            reach(&mut world, (dead + 1) % 3, 10 + seed % 8);
+            until(&mut world, "deliver one part", |world| world.is_between_parts(dead));
+            world.kill(dead);
+            world.restart(dead, 20 * MILLISECOND);
+            until(&mut world, "finish", World::all_finished);
+            world.finish();
+        }
+    }
+}
+
 /// A view that only gains or loses a willing member ends with a round: nothing is computed twice. Only the leaver may have
 /// begun a leaf of a round that it was not needed for.
 #[test]

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use lockstep_collective::core::{Ballot, ConnectionId, Control, Core, Effect, Event, Message};
-use lockstep_collective::{Command, Config};
+use lockstep_collective::{Action, Command, Config};
 
 use crate::app::{App, Job, Work, mix};
+use crate::watch::Watch;
 
 pub struct Rng(u64);
 
@@ -39,6 +40,8 @@ pub struct Faults {
     pub freezes: bool,
     pub leaves: bool,
     pub garbage: bool,
+    /// Connections that break and are back at once, many of them.
+    pub flaps: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +61,7 @@ enum Happening {
     Lost { connection: ConnectionId, at: u32 },
     Connected { connection: ConnectionId, at: u32 },
     Dial { from: u32, to: u32 },
+    Redial { from: u32, to: u32 },
     Tick { at: u32, life: u64, turn: u64 },
     Done { at: u32, life: u64, work: Work },
     Fault,
@@ -131,6 +135,7 @@ pub struct World {
     pub fresh_listing: bool,
     pub failures_allowed: bool,
     tell: bool,
+    watch: Watch,
 }
 
 /// What a run went through.
@@ -144,6 +149,7 @@ pub struct Stats {
     pub freezes: u64,
     pub leaves: u64,
     pub garbage: u64,
+    pub flaps: u64,
     pub restores: u64,
 }
 
@@ -172,6 +178,7 @@ impl World {
             fresh_listing: false,
             failures_allowed: false,
             tell: std::env::var_os("LOCKSTEP_SIM_TRACE").is_some(),
+            watch: Watch::default(),
         };
         for at in 0..setup.executors {
             let delay = world.rng.below(300_000);
@@ -214,6 +221,10 @@ impl World {
 
     pub fn process_round(&self, at: u32) -> Option<u64> {
         self.processes.get(&at).map(|process| process.app.round)
+    }
+
+    pub fn is_between_parts(&self, at: u32) -> bool {
+        self.processes.get(&at).is_some_and(|process| process.app.between_parts)
     }
 
     pub fn is_joined(&self, at: u32) -> bool {
@@ -277,6 +288,7 @@ impl World {
         match happening {
             Happening::Start { at } => self.start(at),
             Happening::Dial { from, to } => self.dial(from, to),
+            Happening::Redial { from, to } => self.connect(from, to),
             Happening::Fault => self.fault(),
             Happening::Heal { from, to } => self.heal(from, to),
             Happening::Thaw { at } => {
@@ -293,6 +305,9 @@ impl World {
                     && let Happening::Deliver { message, .. } = message
                     && self.end(connection, to).is_some_and(|end| self.connections[&connection].open[end])
                 {
+                    if let (Some(who), Message::Control(control)) = (self.life(to), &message) {
+                        self.watch.hears(who, control);
+                    }
                     self.handle(to, Event::Message { connection, message });
                 }
             }
@@ -394,6 +409,10 @@ impl World {
     fn dial(&mut self, from: u32, to: u32) {
         let again = 5_000 + self.rng.below(150_000);
         self.after(again, Happening::Dial { from, to });
+        self.connect(from, to);
+    }
+
+    fn connect(&mut self, from: u32, to: u32) {
         let (Some(dialer), Some(dialed)) = (self.processes.get(&from), self.processes.get(&to)) else {
             return;
         };
@@ -424,6 +443,42 @@ impl World {
         }
     }
 
+    fn life(&self, at: u32) -> Option<(u32, u64)> {
+        self.processes.get(&at).map(|process| (at, process.life))
+    }
+
+    /// Connections that are open at this executor's end, by peer.
+    fn open_at(&self, at: u32) -> BTreeMap<u32, BTreeSet<ConnectionId>> {
+        let mut open: BTreeMap<u32, BTreeSet<ConnectionId>> = BTreeMap::new();
+        for (connection, link) in &self.connections {
+            if let Some(end) = self.end(*connection, at).filter(|end| link.open[*end]) {
+                open.entry(link.ends[1 - end]).or_default().insert(*connection);
+            }
+        }
+        open
+    }
+
+    /// Checks what an executor does against what it promised and heard.
+    fn observe(&mut self, at: u32, effect: &Effect) {
+        if self.setup.faults.is_some_and(|faults| faults.garbage) {
+            return;
+        }
+        let Some(who) = self.life(at) else { return };
+        match effect {
+            Effect::Send { message: Message::Control(control), .. } => {
+                let mut watch = std::mem::take(&mut self.watch);
+                watch.sends(who, control, || self.open_at(at).into_values().flatten().collect());
+                self.watch = watch;
+            }
+            Effect::Act(Action::View { number, members, joined: true }) => {
+                let open = self.open_at(at);
+                self.watch.enters(who, *number, &open, members);
+            }
+            Effect::Act(Action::Compute { round, .. }) => self.watch.begins(who, *round),
+            _ => {}
+        }
+    }
+
     fn handle(&mut self, at: u32, event: Event) {
         let Some(process) = self.processes.get_mut(&at) else { return };
         process.core.handle(Duration::from_micros(self.now), event);
@@ -444,6 +499,7 @@ impl World {
             if self.tell {
                 self.tell(at, &effect);
             }
+            self.observe(at, &effect);
             match effect {
                 Effect::Act(action) => actions.push(action),
                 Effect::Send { connection, message } => self.transmit(at, connection, Some(message)),
@@ -653,6 +709,11 @@ impl World {
             }
             return;
         }
+        if faults.flaps {
+            let next = 500 + self.rng.below(20_000);
+            self.after(next, Happening::Fault);
+            return self.flap();
+        }
         let next = 30_000 + self.rng.below(500_000);
         self.after(next, Happening::Fault);
         let executors = u64::from(self.setup.executors);
@@ -709,6 +770,27 @@ impl World {
             _ if faults.garbage => self.garbage(),
             _ => {}
         }
+    }
+
+    /// A connection breaks, at its two ends not at the same moment, and is back within some milliseconds.
+    fn flap(&mut self) {
+        let open: Vec<(ConnectionId, [u32; 2])> = self
+            .connections
+            .iter()
+            .filter(|(_, link)| link.open == [true; 2])
+            .map(|(connection, link)| (*connection, link.ends))
+            .collect();
+        if open.is_empty() {
+            return;
+        }
+        self.stats.flaps += 1;
+        let (connection, ends) = open[self.rng.below(open.len() as u64) as usize];
+        for at in ends {
+            let delay = self.rng.below(3_000);
+            self.after(delay, Happening::Lost { connection, at });
+        }
+        let delay = 3_000 + self.rng.below(4_000);
+        self.after(delay, Happening::Redial { from: ends[0], to: ends[1] });
     }
 
     /// Messages that were never sent, or long ago, or to somebody else.
