@@ -23,8 +23,9 @@ use super::{
 use crate::AddressBook;
 use crate::frame::Codec;
 
-/// First pause after a failure; a restarted process is back within moments.
-const SHORTEST: Duration = Duration::from_millis(20);
+/// First pause after a failure, give or take half of it: executors that start together are there within moments, and so is
+/// a restarted process.
+const SHORTEST: Duration = Duration::from_millis(12);
 /// Longest pause: a peer that comes back should not wait for us.
 const LONGEST: Duration = Duration::from_secs(1);
 /// Pause after the peer said that we have no business with it (a stale pod may still hold a name).

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lockstep_collective::transport::SERVER_NAME;
 use lockstep_collective::tree::{Node, NodeSum, PartFolders, Summand, Tree};
@@ -96,8 +96,6 @@ pub struct Executor {
     pub result_hash: [u8; 32],
     pub fingerprint: [u8; 32],
     pub tls: Option<Certificates>,
-    /// Leaves and states cost nothing: for measuring the collective.
-    pub cheap: bool,
     pub progress: Arc<AtomicU64>,
     listener: TcpListener,
     addresses: Vec<SocketAddr>,
@@ -107,7 +105,6 @@ pub struct Outcome {
     pub state: u64,
     pub views: u64,
     pub snapshots: u64,
-    pub trained: Duration,
 }
 
 impl Executor {
@@ -120,7 +117,6 @@ impl Executor {
             result_hash: [1; 32],
             fingerprint: [2; 32],
             tls: None,
-            cheap: false,
             progress: Arc::new(AtomicU64::new(0)),
             listener,
             addresses,
@@ -159,14 +155,13 @@ impl Executor {
     }
 
     pub async fn run(self, job: Job) -> Outcome {
-        let (progress, cheap) = (Arc::clone(&self.progress), self.cheap);
+        let progress = Arc::clone(&self.progress);
         let mut group = self.try_start().await.unwrap();
         let commands = group.commands.clone();
         let send = async |command| commands.send(command).await.unwrap();
         let (done, mut sums) = tokio::sync::mpsc::channel(64);
         let (mut state, mut round) = (1, 0);
-        let mut outcome = Outcome { state, views: 0, snapshots: 0, trained: Duration::ZERO };
-        let mut began = Instant::now();
+        let mut outcome = Outcome { state, views: 0, snapshots: 0 };
         let mut folders = PartFolders::new(Tree::new(job.leaves));
         let mut running = BTreeSet::new();
         send(Command::Ready { round, plan: job.plan(round) }).await;
@@ -183,7 +178,7 @@ impl Executor {
                                 let done = done.clone();
                                 tokio::spawn(async move {
                                     tokio::time::sleep(job.pace).await;
-                                    let sum = if cheap { NodeSum { values: vec![0.5; job.len], counts: vec![1] } } else { leaf_sum(state, leaf, job.len) };
+                                    let sum = leaf_sum(state, leaf, job.len);
                                     for (part, sum) in job.split(sum) {
                                         drop(done.send((round, leaf, part, sum)).await);
                                         tokio::time::sleep(job.pace / 4).await;
@@ -195,9 +190,7 @@ impl Executor {
                     Action::Reduced { round: of, values, counts } => {
                         assert_eq!(of, round);
                         assert_eq!(values.len(), job.len);
-                        if !cheap {
-                            state = next_state(state, &values, &counts);
-                        }
+                        state = next_state(state, &values, &counts);
                         round += 1;
                         folders = PartFolders::new(Tree::new(job.leaves));
                         progress.store(round, Ordering::Relaxed);
@@ -219,7 +212,6 @@ impl Executor {
                     }
                     Action::View { joined, .. } => {
                         outcome.views += u64::from(joined);
-                        began = Instant::now();
                     }
                     Action::Paused { .. } | Action::Waiting { .. } | Action::StartTimedOut => {}
                     unexpected @ (Action::RestoreCheckpoint | Action::CommitCheckpoint { .. } | Action::Left | Action::Failed { .. }) => {
@@ -240,7 +232,6 @@ impl Executor {
             }
         }
         outcome.state = state;
-        outcome.trained = began.elapsed();
         // Whoever is behind may still need us, as in a real job, where everybody stays until the result is written.
         tokio::time::sleep(Duration::from_millis(300)).await;
         drop(commands);

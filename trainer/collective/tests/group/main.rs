@@ -285,27 +285,3 @@ async fn a_certificate_of_another_authority_gets_nowhere() {
     broken.tls = Some(Certificates { key: b"no key".to_vec(), ..ours });
     assert!(broken.try_start().await.is_err());
 }
-
-/// Rounds of the reference network's size over TLS. `cargo test --release -- --ignored --nocapture rounds_a_second`
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement"]
-async fn rounds_a_second_of_the_reference_size() {
-    for (tls, name) in [(None, "plain"), (Some(certificates()), "TLS")] {
-        for members in [1, 2, 4] {
-            let job = Job { rounds: 100, leaves: members, len: 591_658, pace: Duration::ZERO };
-            let (listeners, addresses) = listeners(members as usize).await;
-            let mut running = Vec::new();
-            for (index, listener) in listeners.into_iter().enumerate() {
-                let mut executor = Executor::new(index as u32, members, listener, addresses.clone());
-                executor.tls = tls.clone();
-                executor.cheap = true;
-                running.push(tokio::spawn(executor.run(job)));
-            }
-            let mut slowest = Duration::ZERO;
-            for executor in running {
-                slowest = slowest.max(timeout(PATIENCE, executor).await.expect("in time").unwrap().trained);
-            }
-            println!("{name}, {members} members: {:.0} rounds/s of 2.37 MB", 100.0 / slowest.as_secs_f64());
-        }
-    }
-}
