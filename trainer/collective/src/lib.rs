@@ -16,8 +16,9 @@
 //! 2. [`Action::Compute`]: compute the sums of these tree nodes. It replaces any earlier list. Keep [`tree::PartFolders`] for
 //!    the open round: [`tree::PartFolders::want`] the nodes, compute [`tree::PartFolders::missing`] leaves in any order on any
 //!    number of threads, [`tree::PartFolders::insert`] each part of each as it comes, and send every sum that comes out as
-//!    [`Command::Sum`]. A new view may ask for other nodes of the same round: partial sums in the folders serve them. An empty
-//!    list means "nothing for you".
+//!    [`Command::Sum`]. A new view may ask for other nodes of the same round: partial sums in the folders serve them. A leaf
+//!    that is still missing after its last part (its first one came too early for what is wanted now) is computed again. An
+//!    empty list means "nothing for you".
 //! 3. [`Action::Reduced`]: the tree's root. Apply it (multiply by 1/leaves, optimizer, statistics), then `Ready` for
 //!    `round + 1`. It also comes without any `Compute` before it: a learner follows the others' rounds this way.
 //! 4. In between, answer [`Action::HashState`] by [`Command::StateHash`] and [`Action::TakeSnapshot`] by

@@ -173,19 +173,6 @@ impl Executor {
                         for (part, node, sum) in folders.want(&nodes) {
                             send(Command::Sum { round, part, node, sum }).await;
                         }
-                        for leaf in folders.missing() {
-                            if running.insert((round, leaf)) {
-                                let done = done.clone();
-                                tokio::spawn(async move {
-                                    tokio::time::sleep(job.pace).await;
-                                    let sum = leaf_sum(state, leaf, job.len);
-                                    for (part, sum) in job.split(sum) {
-                                        drop(done.send((round, leaf, part, sum)).await);
-                                        tokio::time::sleep(job.pace / 4).await;
-                                    }
-                                });
-                            }
-                        }
                     }
                     Action::Reduced { round: of, values, counts } => {
                         assert_eq!(of, round);
@@ -228,6 +215,20 @@ impl Executor {
                             send(Command::Sum { round, part, node, sum }).await;
                         }
                     }
+                }
+            }
+            // Also after the last part of a leaf: the first one may have gone with a view that wanted other nodes.
+            for leaf in folders.missing() {
+                if running.insert((round, leaf)) {
+                    let done = done.clone();
+                    tokio::spawn(async move {
+                        tokio::time::sleep(job.pace).await;
+                        let sum = leaf_sum(state, leaf, job.len);
+                        for (part, sum) in job.split(sum) {
+                            drop(done.send((round, leaf, part, sum)).await);
+                            tokio::time::sleep(job.pace / 4).await;
+                        }
+                    });
                 }
             }
         }
