@@ -8,7 +8,7 @@ export LOCKSTEP_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lockstep
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: ## libtorch, then both programs in target/release
+setup: ## libtorch, then the three programs in target/release
 	@scripts/setup.sh
 
 demo: setup ## train the reference CNN on real images with two executors, in at most three minutes
@@ -36,7 +36,7 @@ generate: ## write the CRD's YAML from the types
 	@cargo run --quiet --locked --package lockstep-crds --bin lockstep-crd > target/crd.yaml
 	@mv target/crd.yaml charts/lockstep/files/cnntrainingjobs.yaml
 
-image: setup ## both container images, as docker archives in target/images
+image: setup ## the container images, as docker archives in target/images
 	@scripts/images.sh --sizes
 
 clean: ## remove what was built; the cache stays

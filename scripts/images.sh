@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds both images with buildah, on a Debian base made by debootstrap, into target/images/{operator,trainer}.tar, as
-# docker archives named localhost/lockstep-operator:dev and localhost/lockstep-trainer:dev. What has not changed is not built again.
+# Builds the images with buildah, on a Debian base made by debootstrap, into target/images/{operator,trainer,
+# trainer-libtorch}.tar, as docker archives named localhost/lockstep-IMAGE:dev. What has not changed is not built again.
 # The programs are those of $LOCKSTEP_BIN_DIR (default target/release).
 #   --base   only makes the Debian base, localhost/bookworm:1, and prints its archive
 #   --stage  only fills dist/, the folder that the Dockerfiles are built from, for another builder
@@ -31,13 +31,13 @@ fi
 if [ "${1:-}" = --base ]; then echo "$base"; exit; fi
 
 programs=${LOCKSTEP_BIN_DIR:-target/release}
-for program in lockstep lockstep-operator; do
+for program in lockstep lockstep-libtorch lockstep-operator; do
   [ -x "$programs/$program" ] || fail "no $programs/$program; build it first: cargo build --release"
 done
 libtorch=$(scripts/libtorch.sh)
 
 mkdir -p dist/bin dist/lib
-for program in lockstep lockstep-operator; do
+for program in lockstep lockstep-libtorch lockstep-operator; do
   strip -o "dist/bin/$program" "$programs/$program"
 done
 # Whatever libtorch_cpu needs that is not the base image's.
@@ -57,9 +57,10 @@ build() { # IMAGE NAME FILES…
   echo "$key" > "target/images/$image.key"
 }
 build operator localhost/lockstep-operator:dev dist/bin/lockstep-operator
-build trainer localhost/lockstep-trainer:dev dist/bin/lockstep dist/lib/*
+build trainer localhost/lockstep-trainer:dev dist/bin/lockstep
+build trainer-libtorch localhost/lockstep-trainer-libtorch:dev dist/bin/lockstep dist/bin/lockstep-libtorch dist/lib/*
 
-for image in operator trainer; do
+for image in operator trainer trainer-libtorch; do
   size="$(($(stat -c %s "target/images/$image.tar") / 1000000)) MB"
   if [ "${1:-}" = --sizes ]; then size+=", compressed $(($(gzip -6 < "target/images/$image.tar" | wc -c) / 1000000)) MB"; fi
   say "target/images/$image.tar: $size"

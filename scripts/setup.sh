@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a bare machine (Rust, a C++ compiler, Python 3 with pip) to both programs in target/release.
+# From a bare machine (Rust, a C++ compiler, Python 3 with pip) to the three programs in target/release.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 cd "$REPOSITORY"
@@ -17,4 +17,4 @@ if [ "$(cat .cargo/config.toml 2> /dev/null)" != "$config" ]; then
   echo "$config" > .cargo/config.toml
 fi
 say "building (minutes, once)"
-cargo build --locked --release --package lockstep-trainer --package lockstep-operator
+cargo build --locked --release --package lockstep-trainer --package lockstep-libtorch --package lockstep-operator

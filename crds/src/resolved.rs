@@ -73,6 +73,12 @@ pub enum ResolvedLayer {
     BatchNorm { momentum: f64, epsilon: f64 },
     /// Maximum over squares of this side.
     MaxPool2D { size: u32 },
+    /// Mean over squares of this side.
+    AveragePool2D { size: u32 },
+    /// Mean over all pixels of a channel; from images to vectors.
+    GlobalAveragePool2D,
+    /// These layers' output plus their input.
+    Residual { layers: Vec<ResolvedLayer> },
     /// Zeroes this share of the activations while training.
     Dropout { rate: f64 },
     /// From images to vectors.

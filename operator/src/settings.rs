@@ -25,6 +25,9 @@ pub(crate) struct Settings {
     /// Image of executors whose job names none.
     #[arg(long, env = "LOCKSTEP_TRAINER_IMAGE")]
     pub(crate) trainer_image: Option<String>,
+    /// Image of executors whose job asks for the LibTorch kernels and names none.
+    #[arg(long, env = "LOCKSTEP_TRAINER_LIBTORCH_IMAGE")]
+    pub(crate) trainer_libtorch_image: Option<String>,
     /// Looks after the jobs of this namespace only.
     #[arg(long, env = "LOCKSTEP_WATCH_NAMESPACE")]
     pub(crate) watch_namespace: Option<String>,

@@ -16,6 +16,7 @@ use std::time::Duration;
 pub(crate) fn settings() -> Settings {
     Settings {
         trainer_image: Some("registry/trainer:1".to_owned()),
+        trainer_libtorch_image: Some("registry/trainer-libtorch:1".to_owned()),
         watch_namespace: None,
         namespace: Some("lockstep-system".to_owned()),
         name: None,

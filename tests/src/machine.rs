@@ -22,7 +22,7 @@ pub fn cache() -> Result<PathBuf> {
         .join(".cache/lockstep"))
 }
 
-/// Folder of the release builds of `lockstep` and `lockstep-operator`: `$LOCKSTEP_BIN_DIR`, else `target/release`.
+/// Folder of the release builds of `lockstep`, `lockstep-libtorch` and `lockstep-operator`: `$LOCKSTEP_BIN_DIR`, else `target/release`.
 pub fn programs() -> PathBuf {
     std::env::var_os("LOCKSTEP_BIN_DIR").map_or_else(|| repository().join("target/release"), PathBuf::from)
 }
@@ -64,7 +64,7 @@ pub fn lacks_for_cluster() -> Option<String> {
 
 /// Why the product's programs cannot be run, if they cannot.
 pub fn lacks_programs() -> Option<String> {
-    let missing = ["lockstep", "lockstep-operator"]
+    let missing = ["lockstep", "lockstep-libtorch", "lockstep-operator"]
         .map(|name| programs().join(name))
         .into_iter()
         .find(|path| !path.exists())?;

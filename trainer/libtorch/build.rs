@@ -1,5 +1,5 @@
-//! Compiles the C++ shim (`shim/`) against the libtorch that tch was built with, and lets this crate's test programs
-//! and examples find that libtorch where they were linked against it.
+//! Compiles the C++ shim (`shim/`) against the libtorch that tch was built with, and lets this crate's programs find
+//! libtorch beside themselves (as in their image) or where they were linked against it.
 use std::path::PathBuf;
 
 fn main() {
@@ -19,5 +19,6 @@ fn main() {
         .file("shim/allocator.cpp")
         .file("shim/shim.cpp")
         .compile("lockstep_shim");
+    println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/../lib");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", libraries.display());
 }

@@ -39,6 +39,9 @@ pub(crate) enum Failure {
     /// The layers do not fit together or the images.
     #[snafu(display("failed to build the model"))]
     BuildModel { source: lockstep_nn::model::Error },
+    /// The kernels that the spec asks for are not in this program or image.
+    #[snafu(display("failed to use the {kernels} kernels: {reason}"))]
+    Kernels { kernels: &'static str, reason: String },
     /// The threads that compute.
     #[snafu(display("failed to start the engine"))]
     StartEngine { source: lockstep_nn::engine::Error },
@@ -91,6 +94,7 @@ impl Failure {
             Self::Spec { .. }
             | Self::DecodeJob { .. }
             | Self::BuildModel { .. }
+            | Self::Kernels { .. }
             | Self::Certificates { .. } => exit_code::CONFIG,
             Self::TestData { .. } | Self::TooFewRecords { .. } => exit_code::DATA,
             Self::OpenStore { source, .. } => retryable(source.is_retryable(), exit_code::CONFIG),
@@ -98,11 +102,11 @@ impl Failure {
             Self::Data { source } => retryable(source.is_retryable(), exit_code::DATA),
             Self::StartGroup { source } => retryable(source.is_retryable(), exit_code::CONFIG),
             Self::Compute { source, .. } => retryable(source.is_retryable(), exit_code::DATA),
+            Self::StartEngine { source } => retryable(source.is_retryable(), exit_code::CONFIG),
+            Self::Fingerprint { source } => retryable(source.is_retryable(), exit_code::CONFIG),
             Self::Checkpoint { source } => retryable(source.is_retryable(), exit_code::DATA),
             Self::Update { .. } | Self::Collective { .. } => exit_code::DIVERGED,
             Self::ReadFile { .. }
-            | Self::StartEngine { .. }
-            | Self::Fingerprint { .. }
             | Self::System { .. }
             | Self::StartTimeout
             | Self::CollectiveEnded

@@ -5,21 +5,17 @@
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// Raised whenever a bit of any result changes, so that runs of older versions are not continued as if they
-/// were the same. The golden hashes in the tests fail until it is.
-pub(crate) const NUMERICS_VERSION: &str = "libtorch-2.13.0/1";
-
 /// Images in a micro-batch of an evaluation; the last one of a data set may be shorter.
 ///
-/// A constant of the numerics version: sums of losses are grouped by it.
+/// Part of what every backend's numerics version stands for: sums of losses are grouped by it.
 pub(crate) const EVALUATION_MICRO_BATCH: usize = 100;
 
 /// SHA-256 over everything that determines the result: `inputs` (the job's model, training and data without
-/// locations and cache sizes), the digests of its data sets in order, and [`NUMERICS_VERSION`].
-pub(crate) fn result_hash(inputs: &Value, dataset_digests: &[&str]) -> [u8; 32] {
+/// locations and cache sizes), the digests of its data sets in order, and the backend's numerics version.
+pub(crate) fn result_hash(inputs: &Value, dataset_digests: &[&str], numerics_version: &str) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(b"lockstep result\0");
-    hash_text(&mut hasher, NUMERICS_VERSION);
+    hash_text(&mut hasher, numerics_version);
     hasher.update((dataset_digests.len() as u64).to_le_bytes());
     for digest in dataset_digests {
         hash_text(&mut hasher, digest);
@@ -89,16 +85,17 @@ mod tests {
     fn spelling_and_order_of_a_manifest_do_not_change_the_result_hash() {
         let one = json!({"epochs": 1, "rate": 0.5, "layers": [1, 2]});
         let other: Value = serde_json::from_str(r#"{"layers":[1.0,2],"rate":5e-1,"epochs":1}"#).unwrap();
-        assert_eq!(result_hash(&one, &["d"]), result_hash(&other, &["d"]));
+        assert_eq!(result_hash(&one, &["d"], "n/1"), result_hash(&other, &["d"], "n/1"));
     }
 
     #[test]
     fn every_input_changes_the_result_hash() {
         let base =
             json!({"epochs": 1, "seed": u64::MAX, "rate": 0.1, "name": "a", "flag": true, "list": [1, 2]});
-        let hash = result_hash(&base, &["d"]);
-        assert_ne!(hash, result_hash(&base, &["e"]));
-        assert_ne!(hash, result_hash(&base, &["d", ""]));
+        let hash = result_hash(&base, &["d"], "n/1");
+        assert_ne!(hash, result_hash(&base, &["e"], "n/1"));
+        assert_ne!(hash, result_hash(&base, &["d", ""], "n/1"));
+        assert_ne!(hash, result_hash(&base, &["d"], "n/2"));
         for (field, value) in [
             ("epochs", json!(2)),
             ("seed", json!(u64::MAX - 1)),
@@ -110,7 +107,7 @@ mod tests {
         ] {
             let mut changed = base.clone();
             changed[field] = value;
-            assert_ne!(hash, result_hash(&changed, &["d"]), "{field}");
+            assert_ne!(hash, result_hash(&changed, &["d"], "n/1"), "{field}");
         }
     }
 

@@ -6,7 +6,7 @@ use lockstep_crds::{
     resolved::{ResolvedLayer, ResolvedModel, ResolvedOptimizer, ResolvedSchedule, ResolvedTraining},
     spec::ModelPreset,
 };
-use lockstep_nn::{Layer, Model, Optimizer, Schedule, Shape, Stretch, two_block};
+use lockstep_nn::{Layer, Model, Optimizer, Schedule, Shape, Stretch, res_net_9, two_block};
 use snafu::ResultExt;
 
 use crate::{
@@ -34,6 +34,7 @@ impl Network {
     ) -> Result<Self, Failure> {
         let layers = match model {
             ResolvedModel::Preset(ModelPreset::TwoBlock) => two_block(classes),
+            ResolvedModel::Preset(ModelPreset::ResNet9) => res_net_9(classes),
             ResolvedModel::Layers(layers) => layers.iter().map(layer).collect(),
         };
         let model = Model::new(input, classes, &layers).context(BuildModelSnafu)?;
@@ -49,6 +50,11 @@ impl Network {
 
 fn layer(layer: &ResolvedLayer) -> Layer {
     match *layer {
+        ResolvedLayer::AveragePool2D { size } => Layer::AveragePool2D { size: size as usize },
+        ResolvedLayer::GlobalAveragePool2D => Layer::GlobalAveragePool2D,
+        ResolvedLayer::Residual { ref layers } => {
+            Layer::Residual { layers: layers.iter().map(self::layer).collect() }
+        }
         ResolvedLayer::Conv2D { filters, kernel_size } => {
             Layer::Conv2D { filters: filters as usize, kernel_size: kernel_size as usize }
         }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use lockstep_crds::{ResolvedJob, spec::StoppingMetric};
-use lockstep_libtorch::LibTorch;
 use lockstep_nn::{Backend, Shape};
 use lockstep_records::{Dataset, order::Split};
 use lockstep_storage::Store;
@@ -14,6 +13,7 @@ use crate::{
     course::{Course, EarlyStopping, Metric},
     failure::{Failure, FingerprintSnafu, OpenDataSnafu, OpenStoreSnafu, TestDataSnafu},
     identity::{EVALUATION_MICRO_BATCH, result_hash, run_name},
+    kernels::Backends,
     network::{LearningRate, Network},
 };
 
@@ -31,6 +31,8 @@ pub(crate) struct OpenedJob {
     pub course: Course,
     /// Model and optimizer.
     pub network: Network,
+    /// What computes the model.
+    pub backend: Arc<dyn Backend>,
     /// Of every step.
     pub learning_rate: LearningRate,
     /// Hash of everything that determines the result.
@@ -43,14 +45,15 @@ pub(crate) struct OpenedJob {
 
 impl OpenedJob {
     /// Opens and checks everything that `job` names.
-    pub(crate) async fn open(job: ResolvedJob) -> Result<Self, Failure> {
+    pub(crate) async fn open(job: ResolvedJob, backends: &Backends) -> Result<Self, Failure> {
+        let backend = backends.get(job.result.training.kernels)?;
         let (spec, checkpoint) = (&job.result, &job.checkpoint);
         let (training_set, test_set) =
             open_data(&job.data.training_uri, job.data.test_uri.as_deref()).await?;
         let digests: Vec<&str> = [&training_set].into_iter().chain(&test_set).map(Dataset::digest).collect();
         let inputs =
             serde_json::to_value(spec).map_err(|error| Failure::Spec { reason: error.to_string() })?;
-        let result_hash = result_hash(&inputs, &digests);
+        let result_hash = result_hash(&inputs, &digests, backend.numerics_version());
 
         let split = Split::new(training_set.len(), spec.data.validation_fraction, spec.training.seed)
             .map_err(|error| Failure::Spec { reason: error.to_string() })?;
@@ -71,7 +74,7 @@ impl OpenedJob {
         let network =
             Network::new(&spec.model, &spec.training, shape(&training_set), training_set.classes().len())?;
         let learning_rate = LearningRate::new(&spec.training, &course);
-        let fingerprint = fingerprint(&network, &course).await?;
+        let fingerprint = fingerprint(&backend, &network, &course).await?;
 
         let store = Store::open(&checkpoint.uri).context(OpenStoreSnafu { role: "checkpoint folder" })?;
         let store = store
@@ -80,7 +83,11 @@ impl OpenedJob {
         let watched = course.early_stopping.map_or(Metric::ValidationAccuracy, |rule| rule.metric);
         let retention =
             Retention { keep: checkpoint.keep as usize, keep_best: checkpoint.keep_best.then_some(watched) };
-        let run = RunFolder::new(store, Origin::new(&result_hash, &fingerprint), retention);
+        let run = RunFolder::new(
+            store,
+            Origin::new(&result_hash, &fingerprint, backend.numerics_version()),
+            retention,
+        );
         Ok(Self {
             job,
             training_set,
@@ -88,6 +95,7 @@ impl OpenedJob {
             split,
             course,
             network,
+            backend,
             learning_rate,
             result_hash,
             fingerprint,
@@ -111,14 +119,18 @@ async fn open_data(training: &str, test: Option<&str>) -> Result<(Dataset, Optio
 }
 
 /// On a thread of its own, since it computes for a while.
-async fn fingerprint(network: &Network, course: &Course) -> Result<[u8; 32], Failure> {
-    let model = Arc::clone(&network.model);
+async fn fingerprint(
+    backend: &Arc<dyn Backend>,
+    network: &Network,
+    course: &Course,
+) -> Result<[u8; 32], Failure> {
+    let (backend, model) = (Arc::clone(backend), Arc::clone(&network.model));
     let micro_batch = course.micro_batch;
     let mut evaluations = vec![EVALUATION_MICRO_BATCH];
     let short =
         [course.validation_records, course.test_records].map(|records| records % EVALUATION_MICRO_BATCH);
     evaluations.extend(short.into_iter().filter(|images| *images > 0));
-    let compute = move || LibTorch.fingerprint(&model, micro_batch, &evaluations);
+    let compute = move || backend.fingerprint(&model, micro_batch, &evaluations);
     tokio::task::spawn_blocking(compute)
         .await
         .map_err(|error| Failure::Collective { reason: error.to_string() })?

@@ -1,5 +1,7 @@
 //! Every default of the API, once. Field descriptions repeat them for readers; a test compares the two.
 
+use crate::spec::Kernels;
+
 /// `executors`.
 pub const EXECUTORS: u32 = 1;
 /// `elastic.minExecutors`.
@@ -34,6 +36,8 @@ pub const MICRO_BATCH_SIZE: u32 = 16;
 pub const SEED: u64 = 42;
 /// Largest seed: beyond it JSON numbers are not exact everywhere.
 pub const SEED_MAX: u64 = (1 << 53) - 1;
+/// `training.numerics.kernels`.
+pub const KERNELS: Kernels = Kernels::LibTorch;
 /// `training.optimizer.adam.learningRate`.
 pub const ADAM_LEARNING_RATE: f64 = 0.001;
 /// `training.optimizer.adam.beta1`.
@@ -56,6 +60,8 @@ pub const BATCH_NORM_MOMENTUM: f64 = 0.99;
 pub const BATCH_NORM_EPSILON: f64 = 0.001;
 /// `model.layers[].maxPool2D.size`.
 pub const MAX_POOL_SIZE: u32 = 2;
+/// `model.layers[].averagePool2D.size`.
+pub const AVERAGE_POOL_SIZE: u32 = 2;
 /// `checkpoint.everySteps`.
 pub const CHECKPOINT_EVERY_STEPS: u32 = 500;
 /// `checkpoint.keep`.

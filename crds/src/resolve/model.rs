@@ -3,7 +3,10 @@
 use super::{Report, defaults::*};
 use crate::{
     resolved::{ResolvedLayer, ResolvedModel},
-    spec::{BatchNorm, Conv2D, Dense, Dropout, Layer, LayerType, Model, ModelPreset},
+    spec::{
+        BatchNorm, Conv2D, Dense, Dropout, Layer, LayerType, Model, ModelPreset, Residual, ResidualLayer,
+        ResidualLayerType,
+    },
 };
 
 /// Resolves the network; where a rule is broken, the value returned only serves to find more violations.
@@ -45,11 +48,12 @@ fn resolve_layers(layers: &[Layer], report: &mut Report) -> ResolvedModel {
 }
 
 fn resolve_layer(path: &str, layer: &Layer, report: &mut Report) -> Option<ResolvedLayer> {
-    let Layer { kind, conv2d, batch_norm, max_pool2d, dropout, dense, residual } = layer;
+    let Layer { kind, conv2d, batch_norm, max_pool2d, average_pool2d, dropout, dense, residual } = layer;
     for (member, given, owner, needed) in [
         ("conv2D", conv2d.is_some(), LayerType::Conv2D, true),
         ("batchNorm", batch_norm.is_some(), LayerType::BatchNorm, false),
         ("maxPool2D", max_pool2d.is_some(), LayerType::MaxPool2D, false),
+        ("averagePool2D", average_pool2d.is_some(), LayerType::AveragePool2D, false),
         ("dropout", dropout.is_some(), LayerType::Dropout, true),
         ("dense", dense.is_some(), LayerType::Dense, true),
         ("residual", residual.is_some(), LayerType::Residual, true),
@@ -100,6 +104,27 @@ fn resolve_layer(path: &str, layer: &Layer, report: &mut Report) -> Option<Resol
             let size = max_pool2d.as_ref().and_then(|pool| pool.size).unwrap_or(MAX_POOL_SIZE);
             ResolvedLayer::MaxPool2D { size: report.range(&format!("{path}.maxPool2D.size"), size, 2, 16) }
         }
+        LayerType::AveragePool2D => {
+            let size = average_pool2d.as_ref().and_then(|pool| pool.size).unwrap_or(AVERAGE_POOL_SIZE);
+            ResolvedLayer::AveragePool2D {
+                size: report.range(&format!("{path}.averagePool2D.size"), size, 2, 16),
+            }
+        }
+        LayerType::GlobalAveragePool2D => ResolvedLayer::GlobalAveragePool2D,
+        LayerType::Residual => {
+            let Residual { layers } = residual.as_ref()?;
+            let path = format!("{path}.residual.layers");
+            if layers.is_empty() || layers.len() > 16 {
+                report.add(&path, format!("{} layers are not between 1 and 16", layers.len()));
+            }
+            let inside = layers.iter().enumerate();
+            let layers = inside
+                .filter_map(|(index, layer)| {
+                    resolve_layer(&format!("{path}[{index}]"), &outside(layer), report)
+                })
+                .collect();
+            ResolvedLayer::Residual { layers }
+        }
         LayerType::Dropout => {
             let Dropout { rate } = dropout.as_ref()?;
             if !(*rate >= 0.0 && *rate < 1.0) {
@@ -112,9 +137,26 @@ fn resolve_layer(path: &str, layer: &Layer, report: &mut Report) -> Option<Resol
             let Dense { units } = dense.as_ref()?;
             ResolvedLayer::Dense { units: report.range(&format!("{path}.dense.units"), *units, 1, 65_536) }
         }
-        LayerType::GlobalAveragePool2D | LayerType::Residual => {
-            report.not_built(&format!("{path}.type"), &format!("the layer {kind:?}"), "use another layer");
-            return None;
-        }
     })
+}
+
+/// The same layer as it would be written outside of a residual block.
+fn outside(layer: &ResidualLayer) -> Layer {
+    let ResidualLayer { kind, conv2d, batch_norm, dropout } = layer.clone();
+    let kind = match kind {
+        ResidualLayerType::Conv2D => LayerType::Conv2D,
+        ResidualLayerType::ReLU => LayerType::ReLU,
+        ResidualLayerType::BatchNorm => LayerType::BatchNorm,
+        ResidualLayerType::Dropout => LayerType::Dropout,
+    };
+    Layer {
+        kind,
+        conv2d,
+        batch_norm,
+        max_pool2d: None,
+        average_pool2d: None,
+        dropout,
+        dense: None,
+        residual: None,
+    }
 }

@@ -28,6 +28,9 @@ pub enum ModelPreset {
     /// Two blocks of two 3x3 convolutions (32, then 64 filters) with ReLU and batch norm, each with max-pooling and dropout,
     /// then a dense layer of 128 units with dropout and the classifier.
     TwoBlock,
+    /// Eight 3x3 convolutions of 64 to 512 filters, each with batch norm and ReLU, with three max-poolings and two residual
+    /// blocks, then the mean over all pixels and the classifier: 6.6 million parameters. For images of at least 8x8 pixels.
+    ResNet9,
 }
 
 /// A `model.safetensors` to start from.
@@ -50,7 +53,9 @@ pub enum LayerType {
     BatchNorm,
     /// Maximum over squares that do not overlap; `maxPool2D` is optional.
     MaxPool2D,
-    /// Mean over all pixels of a channel.
+    /// Mean over squares that do not overlap; `averagePool2D` is optional.
+    AveragePool2D,
+    /// Mean over all pixels of a channel: from images to vectors.
     GlobalAveragePool2D,
     /// Zeroes activations at random while training; needs `dropout`.
     Dropout,
@@ -71,7 +76,8 @@ pub enum LayerType {
     validation = Rule::new("(self.type == 'Dense') == has(self.dense)").message("dense must be set for type Dense, and only then"),
     validation = Rule::new("(self.type == 'Residual') == has(self.residual)").message("residual must be set for type Residual, and only then"),
     validation = Rule::new("!has(self.batchNorm) || self.type == 'BatchNorm'").message("batchNorm may only be set for type BatchNorm"),
-    validation = Rule::new("!has(self.maxPool2D) || self.type == 'MaxPool2D'").message("maxPool2D may only be set for type MaxPool2D")
+    validation = Rule::new("!has(self.maxPool2D) || self.type == 'MaxPool2D'").message("maxPool2D may only be set for type MaxPool2D"),
+    validation = Rule::new("!has(self.averagePool2D) || self.type == 'AveragePool2D'").message("averagePool2D may only be set for type AveragePool2D")
 )]
 pub struct Layer {
     /// What the layer does.
@@ -86,6 +92,9 @@ pub struct Layer {
     /// Parameters of a MaxPool2D layer.
     #[serde(rename = "maxPool2D", skip_serializing_if = "Option::is_none")]
     pub max_pool2d: Option<MaxPool2D>,
+    /// Parameters of an AveragePool2D layer.
+    #[serde(rename = "averagePool2D", skip_serializing_if = "Option::is_none")]
+    pub average_pool2d: Option<AveragePool2D>,
     /// Parameters of a Dropout layer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropout: Option<Dropout>,
@@ -128,6 +137,16 @@ pub struct BatchNorm {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MaxPool2D {
+    /// Side of the square in pixels. Default 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 16))]
+    pub size: Option<u32>,
+}
+
+/// Parameters of average-pooling.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AveragePool2D {
     /// Side of the square in pixels. Default 2.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2, max = 16))]

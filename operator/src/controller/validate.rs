@@ -13,7 +13,7 @@ use lockstep_crds::{
         pod_parts::{self, PodParts},
         resolve,
     },
-    spec::{ExecutorTemplate, ImagePullPolicy},
+    spec::{ExecutorTemplate, ImagePullPolicy, Kernels},
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -85,11 +85,15 @@ pub(crate) fn validate(job: &CnnTrainingJob, settings: &Settings) -> Result<Vali
         security_context: _,
         pod_security_context: _,
     } = template;
-    let image = image.or_else(|| settings.trainer_image.clone());
+    let (default_image, option) = match resolved.result.training.kernels {
+        Kernels::Native => (&settings.trainer_image, "--trainer-image"),
+        Kernels::LibTorch => (&settings.trainer_libtorch_image, "--trainer-libtorch-image"),
+    };
+    let image = image.or_else(|| default_image.clone());
     if image.is_none() {
         violations.push(Violation::new(
             "executorTemplate.image",
-            "must be set, because the operator was installed without a default (--trainer-image)",
+            format!("must be set, because the operator was installed without a default ({option})"),
         ));
     }
     let (Some(image), Some(owner), Some(namespace), Some(uid), true) =
@@ -173,17 +177,18 @@ mod tests {
     }
 
     #[test]
-    fn a_job_without_an_image_takes_the_operators() {
-        let validated = validate(&job(json!({})), &settings()).unwrap();
-        assert_eq!(validated.pod.image, "registry/trainer:1");
-        let validated =
-            validate(&job(json!({"executorTemplate": {"image": "mine:2"}})), &settings()).unwrap();
-        assert_eq!(validated.pod.image, "mine:2");
+    fn a_job_without_an_image_takes_the_operators_for_its_kernels() {
+        let image = |changes| validate(&job(changes), &settings()).unwrap().pod.image;
+        let libtorch = json!({"numerics": {"kernels": "LibTorch"}});
+        assert_eq!(image(json!({"training": libtorch})), "registry/trainer-libtorch:1");
+        let mine = json!({"image": "mine:2"});
+        assert_eq!(image(json!({"executorTemplate": mine})), "mine:2");
+        assert_eq!(image(json!({"executorTemplate": mine, "training": libtorch})), "mine:2");
     }
 
     #[test]
     fn a_job_without_any_image_is_refused() {
-        let none = Settings { trainer_image: None, ..settings() };
+        let none = Settings { trainer_image: None, trainer_libtorch_image: None, ..settings() };
         let violations = validate(&job(json!({})), &none).unwrap_err();
         assert_eq!(violations[0].field, "executorTemplate.image");
     }

@@ -49,7 +49,7 @@ impl World {
 
     fn install(&self) -> Result<Product> {
         machine::script("images.sh", &[])?;
-        for image in ["operator", "trainer"] {
+        for image in ["operator", "trainer", "trainer-libtorch"] {
             self.cluster.import(&machine::repository().join(format!("target/images/{image}.tar")))?;
         }
         let chart = machine::repository().join("charts/lockstep").display().to_string();
@@ -58,6 +58,8 @@ impl World {
             "image.tag=dev",
             "trainer.image.repository=localhost/lockstep-trainer",
             "trainer.image.tag=dev",
+            "trainer.libtorchImage.repository=localhost/lockstep-trainer-libtorch",
+            "trainer.libtorchImage.tag=dev",
             // Training takes less than a minute here, and its progress is to be seen.
             "operator.progressInterval=500ms",
         ]

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use lockstep_tests::suite::{self, Test};
 
 mod failures;
+mod kernels;
 mod lockstep;
 mod pytorch;
 mod same_weights;
@@ -25,6 +26,11 @@ fn main() -> ExitCode {
             a_run_resumed_by_another_number_of_executors_gives_the_same_weights
             killed_executors_change_nothing
             a_finished_run_is_reported_and_fresh_starts_it_over
+        }
+        None => kernels {
+            native_jobs_load_no_libtorch
+            a_job_whose_kernels_are_not_there_is_refused_with_the_remedy
+            instructions_that_do_not_exist_are_a_usage_error
         }
         None => failures {
             a_flipped_bit_is_reported_with_file_and_offset

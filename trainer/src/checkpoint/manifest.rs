@@ -6,10 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{
-    course::{Best, Cursor, Score},
-    identity::NUMERICS_VERSION,
-};
+use crate::course::{Best, Cursor, Score};
 
 const FORMAT: u32 = 1;
 
@@ -21,16 +18,16 @@ pub(crate) struct Origin {
     pub result_hash: String,
     /// Numeric fingerprint of the CPUs, hex.
     pub fingerprint: String,
-    /// See [`NUMERICS_VERSION`].
+    /// See [`lockstep_nn::Backend::numerics_version`].
     pub numerics_version: String,
 }
 
 impl Origin {
-    pub(crate) fn new(result_hash: &[u8; 32], fingerprint: &[u8; 32]) -> Self {
+    pub(crate) fn new(result_hash: &[u8; 32], fingerprint: &[u8; 32], numerics_version: &str) -> Self {
         Self {
             result_hash: hex::encode(result_hash),
             fingerprint: hex::encode(fingerprint),
-            numerics_version: NUMERICS_VERSION.to_owned(),
+            numerics_version: numerics_version.to_owned(),
         }
     }
 }

@@ -18,6 +18,7 @@ use lockstep_crds::{
         ENV_INDEX, ENV_JOB_NAME, ENV_JOB_UID, ExecutorReport, JOB_FILE, PEER_PORT, TERMINATION_LOG, TLS_DIR,
         exit_code, peer_host,
     },
+    spec::Kernels,
 };
 use snafu::ResultExt;
 use tokio::{
@@ -33,6 +34,7 @@ use super::random_id;
 use crate::{
     executor::{self, Ending, Place, Reporter, servers},
     failure::{DecodeJobSnafu, Failure, ReadFileSnafu, SystemSnafu, chain},
+    kernels::Backends,
     opened_job::OpenedJob,
     rendezvous, supervisor,
 };
@@ -66,10 +68,17 @@ pub(crate) struct Arguments {
     unsupervised: bool,
 }
 
+impl Arguments {
+    /// See [`crate::main`].
+    pub(crate) fn kernels(&self) -> Option<Kernels> {
+        Some(read_job(&self.job).ok()?.result.training.kernels)
+    }
+}
+
 /// Runs the subcommand; returns the exit code.
-pub(crate) async fn run(arguments: Arguments) -> u8 {
+pub(crate) async fn run(arguments: Arguments, backends: &Backends) -> u8 {
     if arguments.unsupervised {
-        return train(arguments).await;
+        return train(arguments, backends).await;
     }
     let supervise =
         async { supervisor::supervise(supervised_command()?, |_| {}, supervisor::asked_to_stop()?).await };
@@ -89,7 +98,7 @@ fn supervised_command() -> std::io::Result<Command> {
     Ok(command)
 }
 
-async fn train(arguments: Arguments) -> u8 {
+async fn train(arguments: Arguments, backends: &Backends) -> u8 {
     let reporter = Reporter::new(arguments.index, random_id());
     let (leave, leaving) = watch::channel(false);
     let in_pod = arguments.rendezvous.is_none();
@@ -101,7 +110,7 @@ async fn train(arguments: Arguments) -> u8 {
         std::future::pending::<()>().await;
     });
 
-    let code = match start(arguments, reporter.clone(), leaving).await {
+    let code = match start(arguments, backends, reporter.clone(), leaving).await {
         Ok(Ending::Done) => exit_code::DONE,
         Ok(Ending::Left) => exit_code::TERMINATED,
         Err(failure) => {
@@ -127,6 +136,7 @@ async fn train(arguments: Arguments) -> u8 {
 
 async fn start(
     arguments: Arguments,
+    backends: &Backends,
     reporter: Reporter,
     leave: watch::Receiver<bool>,
 ) -> Result<Ending, Failure> {
@@ -150,7 +160,7 @@ async fn start(
         }
     };
     let job = read_job(&job)?;
-    let opened = OpenedJob::open(job).await?;
+    let opened = OpenedJob::open(job, backends).await?;
     let place = Place { job_uid, index, incarnation, threads, listener, peers, tls };
     executor::run(opened, place, reporter, leave).await
 }

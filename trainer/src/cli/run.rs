@@ -13,6 +13,7 @@ use std::{
 use lockstep_crds::{
     ResolvedJob,
     executor::{ExecutorReport, exit_code},
+    spec::Kernels,
 };
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -24,6 +25,7 @@ use tokio::{
 use self::{display::Display, summary::Summary};
 use crate::{
     failure::{Failure, chain},
+    kernels::Backends,
     manifest_file,
     opened_job::OpenedJob,
     supervisor,
@@ -57,10 +59,23 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
+impl Arguments {
+    fn load(&self) -> Result<ResolvedJob, manifest_file::Error> {
+        let executors = self.executors.map(|executors| format!("executors={executors}"));
+        let changes: Vec<_> = self.set.iter().cloned().chain(executors).collect();
+        manifest_file::load(&self.file, &changes)
+    }
+
+    /// See [`crate::main`].
+    pub(crate) fn kernels(&self) -> Option<Kernels> {
+        Some(self.load().ok()?.result.training.kernels)
+    }
+}
+
 /// Runs the subcommand; returns the exit code.
-pub(crate) async fn run(arguments: Arguments) -> u8 {
+pub(crate) async fn run(arguments: Arguments, backends: &Backends) -> u8 {
     let json = arguments.json;
-    match train(arguments).await {
+    match train(arguments, backends).await {
         Ok(summary) => {
             println!("{}", if json { summary.json() } else { summary.text() });
             exit_code::DONE
@@ -109,11 +124,10 @@ impl From<Failure> for Stopped {
     }
 }
 
-async fn train(arguments: Arguments) -> Result<Summary, Stopped> {
-    let Arguments { file, executors, threads, mut set, fresh, json: _ } = arguments;
-    set.extend(executors.map(|executors| format!("executors={executors}")));
-    let job = manifest_file::load(&file, &set).map_err(Stopped::Invalid)?;
-    let opened = OpenedJob::open(job).await?;
+async fn train(arguments: Arguments, backends: &Backends) -> Result<Summary, Stopped> {
+    let job = arguments.load().map_err(Stopped::Invalid)?;
+    let Arguments { threads, fresh, .. } = arguments;
+    let opened = OpenedJob::open(job, backends).await?;
     if fresh {
         opened.run.clear().await.map_err(|source| Failure::Checkpoint { source })?;
     }

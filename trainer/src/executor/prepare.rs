@@ -4,7 +4,6 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use lockstep_collective::{AddressBook, Certificates, Config, GroupOptions};
 use lockstep_crds::ResolvedJob;
-use lockstep_libtorch::LibTorch;
 use lockstep_nn::{Engine, EngineOptions};
 use lockstep_records::{Dataset, FeatureNames, RecordReader, order::Shuffle};
 use snafu::ResultExt;
@@ -82,6 +81,7 @@ pub(super) fn prepare(opened: OpenedJob, place: Place) -> Result<(Prepared, Conf
         split,
         course,
         network,
+        backend,
         learning_rate,
         result_hash,
         fingerprint,
@@ -104,8 +104,8 @@ pub(super) fn prepare(opened: OpenedJob, place: Place) -> Result<(Prepared, Conf
     let threads =
         threads.or_else(|| NonZeroUsize::new(threads_per_executor as usize)).unwrap_or(NonZeroUsize::MIN);
     let options = EngineOptions { seed, label_smoothing: result.training.label_smoothing };
-    let engine = Engine::new(Arc::new(LibTorch), Arc::clone(&network.model), threads, options)
-        .context(StartEngineSnafu)?;
+    let engine =
+        Engine::new(backend, Arc::clone(&network.model), threads, options).context(StartEngineSnafu)?;
     tracing::info!(run = run.uri(), steps = course.total_steps(), %threads, "prepared");
 
     let config = Config {

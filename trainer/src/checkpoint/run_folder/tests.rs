@@ -35,7 +35,7 @@ struct Fixture {
 fn fixture(keep: usize, keep_best: Option<Metric>) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path().to_str().unwrap()).unwrap();
-    let run = RunFolder::new(store, Origin::new(&[1; 32], &[2; 32]), Retention { keep, keep_best });
+    let run = RunFolder::new(store, Origin::new(&[1; 32], &[2; 32], "test/1"), Retention { keep, keep_best });
     Fixture { folder, run, network: network() }
 }
 

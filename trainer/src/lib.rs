@@ -1,0 +1,105 @@
+//! The programs `lockstep` and `lockstep-libtorch`, which differ in the kernels they have: train a job on this machine,
+//! prepare data sets, and are the program in executor pods.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod checkpoint;
+mod cli;
+mod course;
+mod executor;
+mod failure;
+mod feed;
+mod identity;
+mod kernels;
+mod manifest_file;
+mod network;
+mod opened_job;
+mod prefetch;
+mod rendezvous;
+mod state;
+mod supervisor;
+
+use std::{io::IsTerminal, process::ExitCode, sync::Arc};
+
+use clap::{Parser, Subcommand};
+use lockstep_crds::{executor::exit_code, spec::Kernels};
+use lockstep_nn::Backend;
+use tracing_subscriber::EnvFilter;
+
+use kernels::Backends;
+
+/// Trains convolutional networks with bit-identical results on any number of executors.
+#[derive(Debug, Parser)]
+#[command(name = "lockstep", version, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a job on this machine.
+    Run(cli::run::Arguments),
+    /// Turn images into TFRecord shards and a dataset.json.
+    Prepare(cli::prepare::Arguments),
+    /// Train as one executor of a job: the entry point in a pod.
+    Executor(cli::executor::Arguments),
+}
+
+impl Command {
+    /// The kernels of the job that the command trains; `None` also where the job cannot be read, which the command says.
+    fn kernels(&self) -> Option<Kernels> {
+        match self {
+            Self::Run(arguments) => arguments.kernels(),
+            Self::Prepare(_) => None,
+            Self::Executor(arguments) => arguments.kernels(),
+        }
+    }
+}
+
+/// Runs the command line; `others` are kernels besides Lockstep's own.
+///
+/// To be called while the process has one thread: for a job with kernels that are not here, the process becomes the program
+/// that has them.
+pub fn main(others: Vec<Arc<dyn Backend>>) -> ExitCode {
+    let Arguments { command } = Arguments::parse();
+    start_logging();
+    let backends = match Backends::new(others) {
+        Ok(backends) => backends,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(exit_code::USAGE);
+        }
+    };
+    if let Some(kernels) = command.kernels() {
+        backends.hand_over(kernels);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: failed to start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(async {
+        match command {
+            Command::Run(arguments) => cli::run::run(arguments, &backends).await,
+            Command::Prepare(arguments) => cli::prepare::run(arguments).await,
+            Command::Executor(arguments) => cli::executor::run(arguments, &backends).await,
+        }
+    });
+    // A read of standard input cannot be cancelled, and nothing else is worth waiting for.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+/// Human text on a terminal, JSON otherwise; to standard error, by `LOCKSTEP_LOG` (`info` by default).
+fn start_logging() {
+    let filter = EnvFilter::try_from_env("LOCKSTEP_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        subscriber.init();
+    } else {
+        subscriber.json().init();
+    }
+}
