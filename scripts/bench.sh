@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lockstep beside PyTorch and TensorFlow, in turns: target/bench/report.md and report.json. Ends with 1 when a row failed.
+# Lockstep beside PyTorch and TensorFlow, in turns: target/bench/report.{md,json}. Ends with 1 when a row failed.
 #   scripts/bench.sh            everything (docs/performance.md), up to 40 minutes
 #   scripts/bench.sh --quick    one thread, two executors, a small all-reduce: under five minutes
 # Further arguments: `PYTHONPATH=bench python3 -m lockstep_bench --help`.
@@ -42,7 +42,8 @@ fi
 data=$LOCKSTEP_CACHE/demo/$(basename "${source[1]}")
 [ -f "$data/test/dataset.json" ] || "$programs/lockstep" prepare "${source[0]}" "${source[1]}" "$data"
 
-PYTHONPATH=bench python3 -m lockstep_bench --program "$programs/lockstep" --examples target/bench/examples --data "$data" \
+PYTHONPATH=bench python3 -m lockstep_bench \
+  --program "$programs/lockstep" --examples target/bench/examples --data "$data" \
   --pytorch "$pytorch" --tensorflow "$tensorflow" --cache "$LOCKSTEP_CACHE" \
   --json target/bench/report.json --markdown target/bench/report.md "$@" || status=$?
 say "target/bench/report.md, target/bench/report.json"

@@ -29,7 +29,7 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK_ROWS)}, in short rounds")
     parser.add_argument("--only", metavar="ROWS", help=f"of {','.join(ROWS)}")
     parser.add_argument("--rounds", type=int, help=f"default {FULL['rounds']}, quick {QUICK['rounds']}")
-    parser.add_argument("--seconds", type=float, help=f"of each run; default {FULL['seconds']}, quick {QUICK['seconds']}")
+    parser.add_argument("--seconds", type=float, help=f"a run; default {FULL['seconds']}, quick {QUICK['seconds']}")
     parser.add_argument("--program", type=Path, required=True, help="lockstep")
     parser.add_argument("--examples", type=Path, required=True, help="the folder of the built examples")
     parser.add_argument("--data", type=Path, required=True, help="a prepared data set of 32x32x3 images")

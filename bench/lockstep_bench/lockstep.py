@@ -10,7 +10,8 @@ from statistics import mean
 from typing import List, Optional
 
 from .contest import Sample
-from .processes import POLL_SECONDS, TIMEOUT_SECONDS, Failed, Process, children, environment, loopback_bytes, peak_bytes, pin
+from .processes import POLL_SECONDS, TIMEOUT_SECONDS, Failed, Process
+from .processes import children, environment, loopback_bytes, peak_bytes, pin
 
 WARM_UP_STEPS = 10
 # At least so many steps are measured, however long they take.
@@ -36,7 +37,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Step:
-    """A finished step of one executor: its number, when (seconds since the epoch), how long it waited for the others."""
+    """A finished step of an executor: its number, when (seconds since the epoch), how long it waited for the others."""
 
     number: int
     at: float

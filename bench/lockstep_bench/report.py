@@ -23,6 +23,7 @@ def facts(machine, versions, settings):
         f"{machine['cpu']}, {machine['cpus']} CPUs ({', '.join(machine['instructionSets'])})",
         f"{machine['memoryBytes'] / 2**30:.0f} GiB",
         machine["kernel"],
+        f"load before {machine['loadBefore']:.1f}",
         *(f"{name} {version}" for name, version in versions.items()),
         *(f"{name} {value}" for name, value in settings.items()),
     ]

@@ -1,4 +1,4 @@
-"""Sums float32 values of all ranks with gloo, as PyTorch's users do. Prints the median milliseconds of an all-reduce."""
+"""Sums float32 values of all ranks with gloo, as PyTorch's users do. Prints the median milliseconds of a sum."""
 
 import argparse
 import json

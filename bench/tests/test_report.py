@@ -5,7 +5,14 @@ from lockstep_bench import report
 from lockstep_bench.comparison import IMAGES
 from lockstep_bench.section import Section, Table
 
-MACHINE = {"cpu": "A CPU", "cpus": 2, "instructionSets": ["avx2"], "kernel": "Linux 6", "memoryBytes": 2**34}
+MACHINE = {
+    "cpu": "A CPU",
+    "cpus": 2,
+    "instructionSets": ["avx2"],
+    "kernel": "Linux 6",
+    "memoryBytes": 2**34,
+    "loadBefore": 0.0,
+}
 
 
 def section():

@@ -8,9 +8,10 @@ from ..section import Section
 GOAL = 1.0
 # Megabytes of float32 values and how often; the reference's CNN has 2.4 MB of gradients.
 SIZES = {2.4: 40, 64.0: 6}
-METHOD = """Milliseconds until every process has the sum, on loopback, a CPU each where there are enough. Raw TCP is a ring of plain
-sockets in which every process sends and receives the 2 (p - 1) / p of the vector that no all-reduce can do without; its
-share is its time over ours."""
+METHOD = """Milliseconds until every process has the sum, on loopback, a CPU each where there are enough. Raw TCP is
+a ring of plain sockets in which every process sends and receives the 2 (p - 1) / p of the vector that no all-reduce
+can do without; its share is its time over ours."""
+KINDS = ("Lockstep plain", "Lockstep TLS", "gloo", "raw TCP")
 
 
 def measure(context):
@@ -26,7 +27,7 @@ def measure(context):
 def one_size(context, section, processes, megabytes, repetitions):
     title = f"all-reduce of {megabytes:g} MB, {processes} processes"
     work = (processes, megabytes, repetitions)
-    names = {kind: f"{kind}, {megabytes:g} MB, {processes}" for kind in ("Lockstep plain", "Lockstep TLS", "gloo", "raw TCP")}
+    names = {kind: f"{kind}, {megabytes:g} MB, {processes}" for kind in KINDS}
     contestants = [
         Contestant(names["Lockstep plain"], lambda: ours(context, *work, tls=False)),
         Contestant(names["Lockstep TLS"], lambda: ours(context, *work, tls=True)),

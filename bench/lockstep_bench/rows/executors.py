@@ -10,9 +10,11 @@ from ..section import Section
 GOAL = 1.5
 SCALING_GOAL = 0.97
 GLOBAL_BATCH = 128
-METHOD = """Two CPUs, one for each worker. Lockstep: global batch 128, so 4 micro-batches of 16 an executor and step. Peers: the
-better of 16 and 64 images a worker and step; PyTorch DDP over gloo in channels_last, TensorFlow's
+METHOD = """Two CPUs, one for each worker. Lockstep: global batch 128, so 4 micro-batches of 16 an executor and
+step. Peers: the better of 16 and 64 images a worker and step; PyTorch DDP over gloo in channels_last, TensorFlow's
 MultiWorkerMirroredStrategy. The ceiling is two processes that do not know of each other, at the same time."""
+TWICE_LOCKSTEP = "Lockstep 1 x 1, twice at once"
+TWICE_PYTORCH = "PyTorch 1 x 1, 64, twice at once"
 
 
 def measure(context):
@@ -23,7 +25,7 @@ def measure(context):
     contestants = [
         Contestant("Lockstep 1 x 1", lambda: train(job)),
         Contestant("Lockstep 2 x 1", lambda: train(two)),
-        Contestant("Lockstep 1 x 1, twice at once", lambda: twice(context, train, job)),
+        Contestant(TWICE_LOCKSTEP, lambda: twice(context, train, job)),
     ]
     distributed = []
     for batch in (16, 64):
@@ -37,7 +39,7 @@ def measure(context):
     if not context.quick:
         contestants += [
             Contestant("PyTorch 1 x 1, 64", lambda: pytorch(alone)),
-            Contestant("PyTorch 1 x 1, 64, twice at once", lambda: twice(context, pytorch, alone)),
+            Contestant(TWICE_PYTORCH, lambda: twice(context, pytorch, alone)),
         ]
     outcome = section.take(hold(section.title, contestants, context.rounds))
 
@@ -48,13 +50,13 @@ def measure(context):
         return [2 * value for value in outcome.values(name)]
 
     compare("two executors", "Lockstep 2 x 1", outcome.group(*(one.name for one in distributed)), GOAL)
-    independent = outcome.values("Lockstep 1 x 1, twice at once")
-    compare("two executors, of two independent processes", "Lockstep 2 x 1", {"ceiling": independent}, SCALING_GOAL)
-    compare("two executors, of twice one", "Lockstep 2 x 1", {"2 x one": doubled("Lockstep 1 x 1")}, SCALING_GOAL)
-    compare("two independent processes, of twice one", "Lockstep 1 x 1, twice at once", {"2 x one": doubled("Lockstep 1 x 1")})
+    ceiling, twice_one = {"ceiling": outcome.values(TWICE_LOCKSTEP)}, {"2 x one": doubled("Lockstep 1 x 1")}
+    compare("two executors, of two independent processes", "Lockstep 2 x 1", ceiling, SCALING_GOAL)
+    compare("two executors, of twice one", "Lockstep 2 x 1", twice_one, SCALING_GOAL)
+    compare("two independent processes, of twice one", TWICE_LOCKSTEP, twice_one)
     if not context.quick:
         name = "PyTorch DDP, 64 a worker"
-        compare("PyTorch's two workers, of two independent", name, {"ceiling": outcome.values("PyTorch 1 x 1, 64, twice at once")})
+        compare("PyTorch's two workers, of two independent", name, {"ceiling": outcome.values(TWICE_PYTORCH)})
         compare("PyTorch's two workers, of twice one", name, {"2 x one": doubled("PyTorch 1 x 1, 64")})
     share = outcome.detail("Lockstep 2 x 1", "waitedShare")
     if share is not None and section.comparisons:

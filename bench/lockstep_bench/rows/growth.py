@@ -11,10 +11,11 @@ MICRO_BATCHES = (4, 8, 16, 32, 64, 128)
 WIDTHS = (0.5, 1.0, 2.0)
 ROUNDS = 2
 SECONDS = 3.0
-METHOD = """Executors: one thread each, global batch 128 in micro-batches of 16, all on the CPUs of this machine, over loopback; where
-there are more executors than CPUs, they share them. Waiting is the share of the time between the end of an executor's
-own micro-batches and the arrival of the sum of all, so it holds communication and the slower ones. Bytes are loopback's, headers
-included. Micro-batch and width: one executor, one thread, an optimizer step after every batch; PyTorch in channels_last."""
+METHOD = """Executors: one thread each, global batch 128 in micro-batches of 16, all on the CPUs of this machine,
+over loopback; where there are more executors than CPUs, they share them. Waiting is the share of the time between
+the end of an executor's own micro-batches and the arrival of the sum of all, so it holds communication and the
+slower ones. Bytes are loopback's, headers included. Micro-batch and width: one executor, one thread, an optimizer
+step after every batch; PyTorch in channels_last."""
 
 
 def measure(context):
@@ -31,8 +32,8 @@ def measure(context):
 
 def executors(context, section):
     contestants = [
-        Contestant(f"{count} executors", lambda count=count: context.lockstep.train(Job(SECONDS, count, global_batch=128)))
-        for count in EXECUTORS
+        Contestant(f"{job.executors} executors", lambda job=job: context.lockstep.train(job))
+        for job in (Job(SECONDS, count, global_batch=128) for count in EXECUTORS)
     ]
     outcome = section.take(hold("executors", contestants, ROUNDS))
     rows = [

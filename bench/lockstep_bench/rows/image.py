@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import tarfile
+import tempfile
 from pathlib import Path
 
 from ..comparison import MEGABYTES
@@ -13,17 +14,21 @@ from ..processes import Failed
 from ..section import Section
 
 GOAL = 2.0
-METHOD = """Bytes after gzip -6, as registries keep layers. Ours: `scripts/images.sh`, the whole docker archive. PyTorch's is
-computed from files: the same Debian base, CPython with its standard library (no tests, IDLE, Tk, pip), torch without
-everything of CUDA, headers, tests and tools, and the packages that `import torch` and numpy need. An image that is published
-is larger: this is what care could bring it to."""
+METHOD = """Bytes after gzip -6, as registries keep layers. Ours: `scripts/images.sh`, the whole docker archive.
+PyTorch's is computed from files: the same Debian base, CPython with its standard library (no tests, IDLE, Tk, pip),
+torch without everything of CUDA, headers, tests and tools, and the packages that it imports; libraries stripped.
+This is what care could bring such an image to; those that are published are larger."""
 
 # What `import torch` and training on a CPU do without.
 LEFT_OUT_OF_TORCH = re.compile(
-    r"^torch/(include|bin|testing|test|share)/|^torch/lib/lib(torch_cuda|torch_nvshmem|c10_cuda|caffe2_nvrtc|.*nvshmem)"
+    r"^torch/(include|bin|testing/_internal|test|share)/|/tests/"
+    r"|^torch/lib/lib(torch_cuda|torch_nvshmem|c10_cuda|caffe2_nvrtc)"
     r"|^(nvidia|triton|pip|setuptools|pkg_resources|_distutils_hack|wheel)|^distutils-precedence|[.]lib$|[.]a$"
 )
-LEFT_OUT_OF_PYTHON = re.compile(r"^(site-packages|test|idlelib|tkinter|turtledemo|ensurepip|lib2to3|config-)|/tests?/|_test")
+LEFT_OUT_OF_PYTHON = re.compile(
+    r"^(site-packages|test|idlelib|tkinter|turtledemo|ensurepip|lib2to3|config-)|/tests?/|_test"
+)
+LIBRARY = re.compile(r"[.]so([.\d]+)?$")
 BYTECODE = "__pycache__"
 CHUNK = 1 << 20
 
@@ -70,7 +75,8 @@ def pytorch(context):
 
 def python_roots(folder):
     """The folders that make up Python and its packages, and what of each is left out."""
-    question = "import sys, sysconfig; print(sysconfig.get_path('stdlib')); print(sysconfig.get_path('purelib')); print(sys.executable)"
+    paths = "sysconfig.get_path('stdlib'), sysconfig.get_path('purelib'), sys.executable"
+    question = f"import sys, sysconfig; print({paths})"
     answer = subprocess.run([folder / "bin" / "python", "-c", question], stdout=subprocess.PIPE, check=True, text=True)
     library, packages, program = map(Path, answer.stdout.split())
     program = program.resolve()
@@ -85,7 +91,18 @@ def add(archive, root, left_out):
         name = path.name if path == root else path.relative_to(root).as_posix()
         if BYTECODE in name or (left_out and left_out.search(name)):
             continue
-        archive.add(os.path.realpath(path), arcname=name, recursive=False)
+        add_file(archive, os.path.realpath(path), name)
+
+
+def add_file(archive, path, name):
+    """Libraries without the symbols that only debuggers want, as our program is."""
+    if not LIBRARY.search(name):
+        archive.add(path, arcname=name, recursive=False)
+        return
+    with tempfile.TemporaryDirectory(prefix="lockstep-bench-") as folder:
+        stripped = os.path.join(folder, "library")
+        subprocess.run(["strip", "--strip-unneeded", "-o", stripped, path], stderr=subprocess.DEVNULL, check=False)
+        archive.add(stripped if os.path.exists(stripped) else path, arcname=name, recursive=False)
 
 
 def copy(path, target):

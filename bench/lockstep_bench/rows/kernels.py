@@ -25,11 +25,10 @@ def measure(context):
         for name, program in programs.items()
     ]
     outcome = section.take(hold(section.title, contestants, context.rounds))
-    section.compare("step alone, Native against LibTorch", MILLISECONDS, *(
-        outcome.values("step alone, Native"), outcome.group("step alone, LibTorch")
-    ))
+    ours, theirs = outcome.values("step alone, Native"), outcome.group("step alone, LibTorch")
+    section.compare("step alone, Native against LibTorch", MILLISECONDS, ours, theirs)
     try:
-        section.tables.append(roofline(context, outcome.values("step alone, Native")))
+        section.tables.append(roofline(context, ours))
     except Failed as failure:
         section.failures["roofline"] = str(failure)
     return section
@@ -67,5 +66,5 @@ def convolution_rate(context):
 
 
 def peaks(text):
-    """Billions of operations a second by instruction set, from lines as `avx2, 16 images; this core: 131 GFLOP/s at most`."""
+    """Billions of operations a second by instruction set, of lines `avx2, 16 images; this core: 131 GFLOP/s at most`."""
     return dict(re.findall(r"^(\w+), .*?([\d.]+) GFLOP/s at most", text, re.MULTILINE))

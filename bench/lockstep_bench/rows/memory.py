@@ -10,9 +10,9 @@ GOAL = 2.0
 IMAGES = 10_000
 BATCH = 16
 ROUNDS = 2
-METHOD = f"""VmHWM at the end of one pass over {IMAGES:,} images of 32x32x3, batch {BATCH}, one thread; both hold the images as bytes.
-Lockstep's executor also writes a checkpoint and the result. PyPI has PyTorch for Linux only with CUDA: what is resident
-of CUDA's libraries is subtracted, as its users on CPUs could have a build without."""
+METHOD = f"""VmHWM at the end of one pass over {IMAGES:,} images of 32x32x3, batch {BATCH}, one thread; both hold
+the images as bytes. Lockstep's executor also writes a checkpoint and the result. PyPI has PyTorch for Linux only
+with CUDA: what is resident of CUDA's libraries is subtracted, as its users on CPUs could have a build without."""
 
 
 def measure(context):

@@ -7,9 +7,9 @@ from ..peers import Work
 from ..section import Section
 
 GOALS = {"PyTorch": 5.0, "TensorFlow": 10.0}
-METHOD = """One CPU, batch 16. From the harness starting the program until its first optimizer step is done, by the clock that
-both share. All files are in the page cache. `lockstep run` starts an executor, opens the data set, and reads its first
-records from TFRecords; the peers import their library and make random images."""
+METHOD = """One CPU, batch 16. From the harness starting the program until its first optimizer step is done, by the
+clock that both share. All files are in the page cache. `lockstep run` starts an executor, opens the data set, and
+reads its first records from TFRecords; the peers import their library and make random images."""
 
 
 def measure(context):

@@ -7,8 +7,8 @@ from ..peers import Work
 from ..section import Section
 
 GOAL = 1.5
-METHOD = """Two CPUs. Lockstep: global batch 128 in micro-batches of 16. Peers: two threads within operations, the best of 16, 32
-and 64 images a step."""
+METHOD = """Two CPUs. Lockstep: global batch 128 in micro-batches of 16. Peers: two threads within operations, the
+best of 16, 32 and 64 images a step."""
 
 
 def measure(context):

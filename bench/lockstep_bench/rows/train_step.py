@@ -8,8 +8,9 @@ from ..section import Section
 
 GOALS = {"avx512": 1.8, "avx2": 1.5}
 BF16_GOAL = 1.0
-METHOD = """One CPU for each program, batch 16, an optimizer step after every batch. Lockstep is the whole program: it reads
-and checks TFRecords, collects its sums, logs. The peers compute on one random batch that is in memory already."""
+METHOD = """One CPU for each program, batch 16, an optimizer step after every batch. Lockstep is the whole program:
+it reads and checks TFRecords, collects its sums, logs. The peers compute on one random batch that is in memory
+already."""
 
 
 def measure(context):
@@ -18,7 +19,8 @@ def measure(context):
     isas = machine.isas() or [None]
     best = ours_name(isas[0])
     contestants = [ours(context, isa) for isa in isas]
-    contestants.append(Contestant("Lockstep LibTorch", lambda: context.lockstep.train(Job(seconds, kernels="LibTorch"))))
+    libtorch = Job(seconds, kernels="LibTorch")
+    contestants.append(Contestant("Lockstep LibTorch", lambda: context.lockstep.train(libtorch)))
     contestants += peers(context, "peer", Work(seconds), "")
     if "avx512" in isas:
         contestants += peers(context, "held to AVX2", Work(seconds, avx2=True), " held to AVX2")
