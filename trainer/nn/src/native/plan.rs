@@ -81,6 +81,7 @@ pub(super) fn size(extent: Extent, images: usize) -> activation::Extent {
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a few units a model, nearly all of them blocks")]
 pub(super) enum Unit {
     Block(Block),
     Flatten {
