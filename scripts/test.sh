@@ -25,6 +25,7 @@ if [ "$LOCKSTEP_TESTS" = acceptance ]; then export LOCKSTEP_SIM_SEEDS=${LOCKSTEP
 optional() { "$@" || { say "without $*"; [ -z "${CI:-}" ]; }; }
 LOCKSTEP_PYTORCH_ENV=$(optional scripts/python-env.sh pytorch)
 LOCKSTEP_TENSORFLOW_ENV=$(optional scripts/python-env.sh tensorflow)
+emulators=$(optional scripts/emulators.sh)
 LOCKSTEP_BIN_DIR=$REPOSITORY/target/release
 export LOCKSTEP_PYTORCH_ENV LOCKSTEP_TENSORFLOW_ENV LOCKSTEP_BIN_DIR
 if [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ]; then
@@ -35,3 +36,4 @@ fi
 scripts/lint.sh
 say "tests: $LOCKSTEP_TESTS"
 cargo test --locked --workspace --no-fail-fast
+[ -z "$emulators" ] || scripts/other-cpus.sh "$LOCKSTEP_TESTS"

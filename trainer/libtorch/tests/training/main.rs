@@ -5,7 +5,6 @@ mod bits;
 mod failures;
 mod gradients;
 mod loss;
-mod native;
 mod parity;
 mod parts;
 mod statistics;
