@@ -18,6 +18,7 @@ pub mod flat;
 pub mod layer;
 pub mod loss;
 pub mod model;
+pub mod native;
 pub mod optimizer;
 pub mod schedule;
 pub mod state;

@@ -5,6 +5,7 @@ mod bits;
 mod failures;
 mod gradients;
 mod loss;
+mod native;
 mod parity;
 mod parts;
 mod statistics;

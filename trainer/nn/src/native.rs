@@ -1,0 +1,70 @@
+//! The native backend: layers by the kernels of `lockstep-kernels`, with the same bits on every CPU.
+//!
+//! A [`Plan`](plan::Plan) fuses the layers of a model into units; a worker runs a micro-batch through them in one piece
+//! of memory laid out beforehand ([`memory`]).
+
+mod backward;
+mod forward;
+mod memory;
+mod packed;
+mod plan;
+mod profile;
+mod worker;
+
+use std::sync::Arc;
+
+use lockstep_kernels::Isa;
+
+use crate::backend::{Backend, Error, Worker};
+use crate::fingerprint;
+use crate::model::Model;
+use worker::NativeWorker;
+
+/// The native backend with one set of vector instructions, which changes no bit.
+#[derive(Clone, Copy, Debug)]
+pub struct Native {
+    isa: Isa,
+}
+
+impl Native {
+    /// Computes with these instructions.
+    pub fn new(isa: Isa) -> Self {
+        Self { isa }
+    }
+
+    /// The instructions.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+}
+
+impl Default for Native {
+    /// With the fastest instructions of this CPU.
+    fn default() -> Self {
+        Self::new(Isa::best())
+    }
+}
+
+impl Backend for Native {
+    fn name(&self) -> &'static str {
+        "Native"
+    }
+
+    fn numerics_version(&self) -> &'static str {
+        "native-1"
+    }
+
+    fn worker(&self, model: &Arc<Model>) -> Result<Box<dyn Worker>, Error> {
+        Ok(Box::new(NativeWorker::new(self.isa, model)))
+    }
+
+    fn fingerprint(
+        &self,
+        model: &Arc<Model>,
+        micro_batch: usize,
+        evaluations: &[usize],
+    ) -> Result<[u8; 32], fingerprint::Error> {
+        let mut worker = NativeWorker::new(self.isa, model);
+        fingerprint::measure(&mut worker, model, micro_batch, evaluations)
+    }
+}
