@@ -96,17 +96,16 @@ impl Scratch {
         let (mut kernel_len, mut accumulators_len) = (0, 0);
         for place in &plan.convolutions {
             let group = place.kernel.group();
-            let index_of =
-                |layouts: &mut Vec<_>, buffers: &mut Vec<Vec<f32>>, layout: Bordered| {
-                    let index = layouts.iter().position(|other| *other == layout).unwrap_or_else(|| {
-                        layouts.push(layout);
-                        buffers.push(Vec::new());
-                        buffers.len() - 1
-                    });
-                    let len = buffers[index].len().max(group * layout.len());
-                    buffers[index].resize(len, 0.0);
-                    index
-                };
+            let index_of = |layouts: &mut Vec<_>, buffers: &mut Vec<Vec<f32>>, layout: Bordered| {
+                let index = layouts.iter().position(|other| *other == layout).unwrap_or_else(|| {
+                    layouts.push(layout);
+                    buffers.push(Vec::new());
+                    buffers.len() - 1
+                });
+                let len = buffers[index].len().max(group * layout.len());
+                buffers[index].resize(len, 0.0);
+                index
+            };
             let input = index_of(&mut inputs, &mut self.inputs, place.kernel.input());
             let gradient = index_of(&mut gradients, &mut self.gradients, place.kernel.gradient());
             self.borders.push((input, gradient));
