@@ -39,6 +39,10 @@ class Outcome:
     def values(self, name):
         return [sample.value for sample in self.samples.get(name, [])]
 
+    def details(self, name, key):
+        """A detail of every round."""
+        return [sample.details[key] for sample in self.samples.get(name, [])]
+
     def detail(self, name, key):
         """The median of a detail; None where it was never seen."""
         seen = [sample.details[key] for sample in self.samples.get(name, []) if sample.details.get(key) is not None]

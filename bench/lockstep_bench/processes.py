@@ -85,10 +85,10 @@ class Process:
         return code == 0
 
     def result(self):
-        """The JSON object of the last line that the program printed."""
-        lines = self.output.read_text(errors="replace").strip().splitlines()
+        """The JSON object that the program printed: its last line, or all of it."""
+        text = self.output.read_text(errors="replace").strip()
         try:
-            return json.loads(lines[-1])
+            return json.loads(text if text.startswith("{\n") else text.splitlines()[-1])
         except (IndexError, ValueError) as error:
             raise Failed(f"{Path(self.command[0]).name} printed no JSON: {self.last_words()}") from error
 
