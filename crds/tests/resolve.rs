@@ -62,7 +62,7 @@ fn the_shortest_manifest_resolves_to_the_documented_defaults() {
                 "epochs": 10, "globalBatchSize": 128, "microBatchSize": 16, "seed": 42,
                 "optimizer": {"Adam": {"learningRate": 0.001, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-7}},
                 "schedule": "Constant", "warmupSteps": 0, "labelSmoothing": 0.0,
-                "kernels": "LibTorch", "precision": "Float32",
+                "kernels": "Native", "precision": "Float32",
             },
             "data": {
                 "imageFeature": "image", "labelFeature": "label", "validationFraction": 0.1,
@@ -433,7 +433,6 @@ fn what_is_not_built_yet_is_refused_by_name() {
             "training.augmentation.translatePixels",
         ),
         (json!({"training": {"augmentation": {"cutoutPixels": 2}}}), "training.augmentation.cutoutPixels"),
-        (json!({"training": {"numerics": {"kernels": "Native"}}}), "training.numerics.kernels"),
         (json!({"training": {"numerics": {"precision": "BFloat16"}}}), "training.numerics.precision"),
         (json!({"tracking": {"tensorBoard": {"uri": "file:///t"}}}), "tracking.tensorBoard"),
         (json!({"tracking": {"mlflow": {"trackingUri": "http://m"}}}), "tracking.mlflow"),

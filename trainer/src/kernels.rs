@@ -4,7 +4,7 @@ use std::{env, os::unix::process::CommandExt, path::PathBuf, process::Command, s
 
 use lockstep_crds::spec::Kernels;
 use lockstep_kernels::Isa;
-use lockstep_nn::Backend;
+use lockstep_nn::{Backend, native::Native};
 
 use crate::failure::Failure;
 
@@ -25,8 +25,8 @@ impl Backends {
     /// # Errors
     /// `LOCKSTEP_ISA` names no vector instructions that this CPU has: a usage error.
     pub(crate) fn new(others: Vec<Arc<dyn Backend>>) -> Result<Self, String> {
-        let _isa = isa()?;
-        Ok(Self(others))
+        let native: Arc<dyn Backend> = Arc::new(Native::new(isa()?));
+        Ok(Self([native].into_iter().chain(others).collect()))
     }
 
     /// Becomes the program that has `kernels` if this one lacks them, with the same arguments and environment.

@@ -37,7 +37,7 @@ pub const SEED: u64 = 42;
 /// Largest seed: beyond it JSON numbers are not exact everywhere.
 pub const SEED_MAX: u64 = (1 << 53) - 1;
 /// `training.numerics.kernels`.
-pub const KERNELS: Kernels = Kernels::LibTorch;
+pub const KERNELS: Kernels = Kernels::Native;
 /// `training.optimizer.adam.learningRate`.
 pub const ADAM_LEARNING_RATE: f64 = 0.001;
 /// `training.optimizer.adam.beta1`.

@@ -229,9 +229,6 @@ fn check_augmentation(augmentation: Option<&Augmentation>, report: &mut Report) 
 fn resolve_numerics(numerics: Option<&Numerics>, report: &mut Report) -> (Kernels, Precision) {
     let Numerics { kernels, precision } = numerics.cloned().unwrap_or_default();
     let kernels = kernels.unwrap_or(KERNELS);
-    if kernels != Kernels::LibTorch {
-        report.not_built("training.numerics.kernels", "computing with Native kernels", "use LibTorch");
-    }
     let precision = precision.unwrap_or(Precision::Float32);
     if precision != Precision::Float32 {
         report.not_built(

@@ -255,7 +255,7 @@ pub enum Precision {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Numerics {
-    /// Which implementation computes the layers.
+    /// Which implementation computes the layers. Default Native.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernels: Option<Kernels>,
     /// Number format. Default Float32.

@@ -180,6 +180,7 @@ mod tests {
     fn a_job_without_an_image_takes_the_operators_for_its_kernels() {
         let image = |changes| validate(&job(changes), &settings()).unwrap().pod.image;
         let libtorch = json!({"numerics": {"kernels": "LibTorch"}});
+        assert_eq!(image(json!({})), "registry/trainer:1");
         assert_eq!(image(json!({"training": libtorch})), "registry/trainer-libtorch:1");
         let mine = json!({"image": "mine:2"});
         assert_eq!(image(json!({"executorTemplate": mine})), "mine:2");
