@@ -7,3 +7,8 @@ cd "$REPOSITORY"
 export LOCKSTEP_GOLDEN=write
 
 cargo test --locked --release --package lockstep-kernels --test golden
+cargo build --locked --release --package lockstep-trainer
+tests=(cargo test --locked --package lockstep-tests --test local -- golden::every_instruction_set)
+"${tests[@]}"
+# Each instruction set wrote its own; they must be the same.
+LOCKSTEP_GOLDEN='' "${tests[@]}"

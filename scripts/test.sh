@@ -33,6 +33,8 @@ if [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ]; then
   optional scripts/images.sh
 fi
 
+if [ -n "$emulators" ] && [ "$LOCKSTEP_TESTS" = acceptance ]; then scripts/other-cpus.sh --build; fi
+
 scripts/lint.sh
 say "tests: $LOCKSTEP_TESTS"
 cargo test --locked --workspace --no-fail-fast

@@ -4,11 +4,14 @@ use std::process::ExitCode;
 
 use lockstep_tests::suite::{self, Test};
 
+mod executors;
 mod failures;
+mod golden;
 mod kernels;
 mod lockstep;
 mod pytorch;
 mod same_weights;
+mod synthetic;
 
 fn main() -> ExitCode {
     macro_rules! tests {
@@ -31,6 +34,13 @@ fn main() -> ExitCode {
             native_jobs_load_no_libtorch
             a_job_whose_kernels_are_not_there_is_refused_with_the_remedy
             instructions_that_do_not_exist_are_a_usage_error
+        }
+        None => golden {
+            every_instruction_set_gives_the_golden_weights
+            executors_with_different_instruction_sets_give_the_golden_weights_together
+        }
+        executors::Cpu::lacks_emulated() => golden {
+            executors_on_other_cpus_give_the_golden_weights_together
         }
         None => failures {
             a_flipped_bit_is_reported_with_file_and_offset
