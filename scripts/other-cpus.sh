@@ -4,7 +4,7 @@
 #   Haswell   AVX2 with fused multiply-add, no AVX-512
 #   AArch64
 #   scripts/other-cpus.sh everyday     the golden hashes, on x86-64 (seconds)
-#   scripts/other-cpus.sh acceptance   every test, on all three (a minute on two cores)
+#   scripts/other-cpus.sh acceptance   every test, on all three (three minutes on two cores)
 #   scripts/other-cpus.sh --build      `lockstep` for AArch64 (minutes, once)
 #   scripts/other-cpus.sh --list       a line for each of these CPUs: `lockstep` for it ("this" is this machine's), and
 #                                      the emulator's command
