@@ -107,6 +107,9 @@ pub struct ResolvedTraining {
     pub warmup_steps: u32,
     /// Share of each label that is spread over all classes.
     pub label_smoothing: f64,
+    /// Random changes to training images. Left out where there are none, so that it enters no other job's hash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub augmentation: Option<ResolvedAugmentation>,
     /// Which implementation computes the layers.
     pub kernels: Kernels,
     /// Number format.
@@ -121,6 +124,18 @@ impl ResolvedTraining {
     pub fn micro_batches(&self) -> u32 {
         self.global_batch_size / self.micro_batch_size
     }
+}
+
+/// Random changes to training images; at least one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResolvedAugmentation {
+    /// Whether every second image is mirrored.
+    pub horizontal_flip: bool,
+    /// Most pixels by which an image is moved; 0 for none.
+    pub translate_pixels: u32,
+    /// Side of the square that is made black; 0 for none.
+    pub cutout_pixels: u32,
 }
 
 /// How gradients change the weights.

@@ -424,15 +424,6 @@ fn what_is_not_built_yet_is_refused_by_name() {
             json!({"data": {"format": {"encoding": "Raw", "height": 1, "width": 1, "channels": 1, "classes": 2}}}),
             "data.format",
         ),
-        (
-            json!({"training": {"augmentation": {"horizontalFlip": true}}}),
-            "training.augmentation.horizontalFlip",
-        ),
-        (
-            json!({"training": {"augmentation": {"translatePixels": 2}}}),
-            "training.augmentation.translatePixels",
-        ),
-        (json!({"training": {"augmentation": {"cutoutPixels": 2}}}), "training.augmentation.cutoutPixels"),
         (json!({"training": {"numerics": {"precision": "BFloat16"}}}), "training.numerics.precision"),
         (json!({"tracking": {"tensorBoard": {"uri": "file:///t"}}}), "tracking.tensorBoard"),
         (json!({"tracking": {"mlflow": {"trackingUri": "http://m"}}}), "tracking.mlflow"),
@@ -443,7 +434,28 @@ fn what_is_not_built_yet_is_refused_by_name() {
     ] {
         refused(changes, field, "not built yet");
     }
-    accepted(json!({"training": {"augmentation": {"horizontalFlip": false, "translatePixels": 0}}}));
+}
+
+/// What changes nothing must not change the result hash, which is made of the resolved job.
+#[test]
+fn augmentation_enters_the_resolved_job_only_when_it_changes_images() {
+    let plain = accepted(json!({}));
+    assert!(!canonical::to_string(&plain).unwrap().contains("augmentation"));
+    let idle = json!({"horizontalFlip": false, "translatePixels": 0, "cutoutPixels": 0});
+    assert_eq!(accepted(json!({"training": {"augmentation": idle}})), plain);
+    let all = json!({"horizontalFlip": true, "translatePixels": 4, "cutoutPixels": 8});
+    for changes in
+        [json!({"horizontalFlip": true}), json!({"translatePixels": 1}), json!({"cutoutPixels": 1}), all]
+    {
+        let job = accepted(json!({"training": {"augmentation": changes}}));
+        let resolved = serde_json::to_value(&job).unwrap();
+        for (member, value) in changes.as_object().unwrap() {
+            assert_eq!(&resolved["result"]["training"]["augmentation"][member], value);
+        }
+        assert_eq!(serde_json::from_value::<ResolvedJob>(resolved).unwrap(), job);
+    }
+    let far = json!({"training": {"augmentation": {"translatePixels": 257}}});
+    refused(far, "training.augmentation.translatePixels", "between 0");
 }
 
 #[test]

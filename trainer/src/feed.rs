@@ -1,4 +1,4 @@
-//! From a micro-batch's place in the course to its images: data order, held-out records, reading.
+//! From a micro-batch's place in the course to its images: data order, held-out records, reading, augmentation.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,6 +8,7 @@ use lockstep_records::{
 };
 use snafu::{OptionExt, ResultExt, Snafu};
 
+use crate::augmentation::Augmentation;
 use crate::course::{Course, Stage};
 
 /// A failed reading of a micro-batch.
@@ -45,6 +46,8 @@ pub(crate) struct Feed {
     seed: u64,
     shuffle: Shuffle,
     split: Split,
+    /// Of training images; none for those of evaluations.
+    augmentation: Option<Augmentation>,
     training: RecordReader,
     test: Option<RecordReader>,
     /// The order of the epoch that was asked for last.
@@ -57,16 +60,18 @@ impl Feed {
         seed: u64,
         shuffle: Shuffle,
         split: Split,
+        augmentation: Option<Augmentation>,
         training: RecordReader,
         test: Option<RecordReader>,
     ) -> Self {
-        Self { course, seed, shuffle, split, training, test, order: Mutex::new(None) }
+        Self { course, seed, shuffle, split, augmentation, training, test, order: Mutex::new(None) }
     }
 
     /// Micro-batch `leaf` of the round that `stage` does after `step` updates.
     pub(crate) async fn read(&self, stage: Stage, step: u64, leaf: u32) -> Result<MicroBatch, Error> {
         let positions = self.course.positions(stage, step, leaf);
         let positions = positions.start as u64..positions.end as u64;
+        let first = positions.start;
         let (reader, records) = match stage {
             Stage::Train => (Some(&self.training), self.order(self.course.epoch_of(step)).records(positions)),
             Stage::Validate => (Some(&self.training), self.split.validation(positions)),
@@ -74,7 +79,15 @@ impl Feed {
         };
         let reader = reader.context(NoDataSnafu { stage, step, leaf })?;
         let samples = reader.read(&records).await.context(ReadSnafu { stage, step, leaf })?;
-        Ok(gather(&samples))
+        Ok(match &self.augmentation {
+            Some(augmentation) if stage == Stage::Train => {
+                let epoch = self.course.epoch_of(step);
+                gather(&samples, |index, image, pixels| {
+                    augmentation.append(epoch, first + index as u64, image, pixels);
+                })
+            }
+            _ => gather(&samples, |_, image, pixels| pixels.extend_from_slice(image)),
+        })
     }
 
     fn order(&self, epoch: u32) -> Arc<Order> {
@@ -90,8 +103,9 @@ impl Feed {
     }
 }
 
-fn gather(samples: &[Sample]) -> MicroBatch {
+/// `append` puts the image with the given number within the micro-batch behind the others.
+fn gather(samples: &[Sample], append: impl Fn(usize, &[u8], &mut Vec<u8>)) -> MicroBatch {
     let mut pixels = Vec::with_capacity(samples.iter().map(|sample| sample.pixels.len()).sum());
-    samples.iter().for_each(|sample| pixels.extend_from_slice(&sample.pixels));
+    samples.iter().enumerate().for_each(|(index, sample)| append(index, &sample.pixels, &mut pixels));
     MicroBatch { pixels, labels: samples.iter().map(|sample| sample.label).collect() }
 }

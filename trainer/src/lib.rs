@@ -2,6 +2,7 @@
 //! prepare data sets, and are the program in executor pods.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod augmentation;
 mod checkpoint;
 mod cli;
 mod course;

@@ -2,7 +2,9 @@
 
 use super::{Report, defaults::*};
 use crate::{
-    resolved::{ResolvedEarlyStopping, ResolvedOptimizer, ResolvedSchedule, ResolvedTraining},
+    resolved::{
+        ResolvedAugmentation, ResolvedEarlyStopping, ResolvedOptimizer, ResolvedSchedule, ResolvedTraining,
+    },
     spec::{
         Adam, Augmentation, Cosine, EarlyStopping, Kernels, Numerics, OneCycle, Optimizer, OptimizerType,
         Piecewise, Precision, Schedule, ScheduleType, Sgd, StoppingMetric, Training,
@@ -38,7 +40,6 @@ pub(super) fn resolve(training: Option<&Training>, validates: bool, report: &mut
     if !(0.0..1.0).contains(&label_smoothing) {
         report.add("training.labelSmoothing", format!("{label_smoothing} is not at least 0 and below 1"));
     }
-    check_augmentation(augmentation.as_ref(), report);
     let (kernels, precision) = resolve_numerics(numerics.as_ref(), report);
     let (schedule, warmup_steps) = resolve_schedule(schedule.as_ref(), epochs, report);
     ResolvedTraining {
@@ -50,6 +51,7 @@ pub(super) fn resolve(training: Option<&Training>, validates: bool, report: &mut
         schedule,
         warmup_steps,
         label_smoothing,
+        augmentation: resolve_augmentation(augmentation.as_ref(), report),
         kernels,
         precision,
         early_stopping: early_stopping.map(|stopping| resolve_early_stopping(&stopping, validates, report)),
@@ -212,18 +214,22 @@ fn resolve_piecewise(piecewise: Option<&Piecewise>, epochs: u32, report: &mut Re
     ResolvedSchedule::Piecewise { changes }
 }
 
-fn check_augmentation(augmentation: Option<&Augmentation>, report: &mut Report) {
+/// Nothing where no image would change: such a job is the same as one without the field.
+fn resolve_augmentation(
+    augmentation: Option<&Augmentation>,
+    report: &mut Report,
+) -> Option<ResolvedAugmentation> {
     let Augmentation { horizontal_flip, translate_pixels, cutout_pixels } =
         augmentation.cloned().unwrap_or_default();
-    for (member, given) in [
-        ("horizontalFlip", horizontal_flip == Some(true)),
-        ("translatePixels", translate_pixels.is_some_and(|pixels| pixels > 0)),
-        ("cutoutPixels", cutout_pixels.is_some_and(|pixels| pixels > 0)),
-    ] {
-        if given {
-            report.not_built(&format!("training.augmentation.{member}"), "augmentation", "remove it");
-        }
-    }
+    let mut pixels = |member, value: Option<u32>| {
+        report.range(&format!("training.augmentation.{member}"), value.unwrap_or(0), 0, 256)
+    };
+    let resolved = ResolvedAugmentation {
+        horizontal_flip: horizontal_flip.unwrap_or(false),
+        translate_pixels: pixels("translatePixels", translate_pixels),
+        cutout_pixels: pixels("cutoutPixels", cutout_pixels),
+    };
+    (resolved != ResolvedAugmentation::default()).then_some(resolved)
 }
 
 fn resolve_numerics(numerics: Option<&Numerics>, report: &mut Report) -> (Kernels, Precision) {

@@ -23,7 +23,7 @@ pub struct Training {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4096))]
     pub micro_batch_size: Option<u32>,
-    /// Fixes everything random: initial weights, data order, dropout. Default 42.
+    /// Fixes everything random: initial weights, data order, dropout, augmentation. Default 42.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 9_007_199_254_740_991_u64))]
     pub seed: Option<u64>,
@@ -216,18 +216,18 @@ pub struct PiecewiseChange {
     pub factor: f64,
 }
 
-/// Random changes to training images.
+/// Random changes to training images, in each epoch others: first mirrored, then moved, then a square made black.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Augmentation {
-    /// Whether images are mirrored at random. Default false.
+    /// Whether every second image, at random, is mirrored: left becomes right. Default false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub horizontal_flip: Option<bool>,
-    /// Most pixels by which images are moved in each direction. Default 0.
+    /// Most pixels by which an image is moved, at random, up or down and left or right; what moves in is black. Default 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 256))]
     pub translate_pixels: Option<u32>,
-    /// Side of a square that is blanked at a random place. Default 0.
+    /// Side of a square made black; its centre is a random pixel, so that it may reach over the edge. Default 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 256))]
     pub cutout_pixels: Option<u32>,

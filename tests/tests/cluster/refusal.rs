@@ -57,9 +57,9 @@ pub(crate) fn what_is_not_built_yet_fails_and_names_the_field(world: &World) -> 
             &["data.training.uri", "not built yet"],
         ),
         (
-            "/spec/training/augmentation",
-            json!({"horizontalFlip": true}),
-            &["training.augmentation", "not built yet"],
+            "/spec/training/numerics",
+            json!({"precision": "BFloat16"}),
+            &["training.numerics.precision", "not built yet"],
         ),
         (
             "/spec/tracking",

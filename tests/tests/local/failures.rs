@@ -122,7 +122,7 @@ pub(crate) fn a_spec_that_cannot_run_is_refused_with_field_and_remedy(data: &Dat
         ("training.globalBatchSize=100", "globalBatchSize"),
         ("executors=9", "executors"),
         ("data.training.uri=hdfs://namenode:8020/x", "hdfs:// is not built yet"),
-        ("training.augmentation={horizontalFlip: true}", "augmentation"),
+        ("training.augmentation={translatePixels: 1000}", "translatePixels"),
         ("training.epoch=3", "training.epoch"),
     ] {
         let (code, words) = Job::new(data)?.set(change).fail(&[])?;

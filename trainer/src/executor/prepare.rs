@@ -4,12 +4,13 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use lockstep_collective::{AddressBook, Certificates, Config, GroupOptions};
 use lockstep_crds::ResolvedJob;
-use lockstep_nn::{Engine, EngineOptions};
+use lockstep_nn::{Engine, EngineOptions, Shape};
 use lockstep_records::{Dataset, FeatureNames, RecordReader, order::Shuffle};
 use snafu::ResultExt;
 use tokio::net::TcpListener;
 
 use crate::{
+    augmentation::Augmentation,
     checkpoint::RunFolder,
     course::{Course, Cursor},
     failure::{CheckpointSnafu, Failure, StartEngineSnafu},
@@ -99,7 +100,10 @@ pub(super) fn prepare(opened: OpenedJob, place: Place) -> Result<(Prepared, Conf
         block_records: result.data.block_records.into(),
         window_records: result.data.window_records.into(),
     };
-    let feed = Feed::new(course.clone(), seed, shuffle, split, training, test);
+    let Shape { height, width, channels } = network.model.input();
+    let augmentation =
+        result.training.augmentation.map(|rule| Augmentation::new(rule, seed, height, width, channels));
+    let feed = Feed::new(course.clone(), seed, shuffle, split, augmentation, training, test);
 
     let threads =
         threads.or_else(|| NonZeroUsize::new(threads_per_executor as usize)).unwrap_or(NonZeroUsize::MIN);
