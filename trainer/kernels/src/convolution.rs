@@ -65,10 +65,17 @@ impl Bordered {
 /// `images` may be any number from 1; the bits do not depend on how images are cut into groups. The lengths of slices are
 /// in `f32` values; a longer slice is allowed, a shorter one panics.
 ///
-/// Each element of the output is one chain of fused multiply-adds from +0 over (kernel row, kernel column, input
-/// channel), then `+ bias`, then ReLU. Each element of the kernel's gradient is one chain over an image's pixels row by
-/// row, the images' sums then added in sequence. Backward to the data is forward with the kernel turned by half a
-/// circle and its channels exchanged, without bias.
+/// Directly, each element of the output is one chain of fused multiply-adds from +0 over (kernel row, kernel column, input
+/// channel), then `+ bias`, then ReLU; each element of the kernel's gradient is one chain over an image's pixels row by
+/// row, the images' sums then added in sequence. 3x3 kernels with at least 8 channels on both sides, and images of at least
+/// 8 pixels a 4x4 tile, go by Winograd's F(4x4, 3x3): at each of 36 points one chain over the input channels (for the
+/// kernel's gradient over the tiles, image by image and row by row), between the transforms, whose operations their
+/// functions state. Backward to the data is forward with the kernel turned by half a circle and its channels exchanged,
+/// without bias.
+///
+/// Winograd errs by 2 to 3.5 times as much as the direct chain. Measured with 64 channels by `convolution_error`, relative
+/// to the result's root mean square: 6.4e-7 forward, 8.2e-7 to the data and 7.1e-7 to the weights in the root mean square
+/// (directly 2.9e-7, 4.2e-7 and 2.1e-7); 7e-6 at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Convolution {
     shape: Shape,
