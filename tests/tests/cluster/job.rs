@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 
 use crate::world::World;
 
-/// Long enough for faults to strike and progress to be seen, short enough for everyday tests: 296 steps, half a minute.
-const EPOCHS: u32 = 8;
+/// Long enough for faults to strike, pods to come back and progress to be seen, short enough for everyday tests: 888 steps,
+/// half a minute.
+const EPOCHS: u32 = 24;
 /// A small batch, so that the few images of the tests' data make enough steps to learn from.
 const GLOBAL_BATCH: u32 = 48;
 /// Several checkpoints in a run, so that a restart has something to go on from.
