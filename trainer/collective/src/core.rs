@@ -6,7 +6,8 @@
 //! Safety needs no agreement at all: a state is a pure function of (job, version), so two views at once compute the same.
 //! Agreement on views is for progress alone, which is why a [`Ballot`] may be lost or abandoned at any moment.
 //!
-//! - `links`: connections, who is behind them, silence, gossip
+//! - `links`: connections, who is behind them, silence; `gossip`: what executors tell each other of themselves, and when;
+//!   `connected`: the links that follow from it
 //! - `membership`: when a view is wanted, and when it is over; `ballots`: agreeing on it; `divergence`: states that differ
 //! - `training`: the rounds of a view
 //! - `learning` and `teaching`: catching up by snapshot and finished vectors
@@ -15,7 +16,9 @@
 mod assignment;
 mod ballots;
 mod candidates;
+mod connected;
 mod divergence;
+mod gossip;
 mod interface;
 mod learning;
 mod leaving;
@@ -26,6 +29,7 @@ mod round;
 mod teaching;
 mod training;
 
+pub use connected::Connected;
 pub use interface::{CloseCode, ConnectionId, Effect, Event};
 pub use message::{
     Ballot, Chunk, Control, Fragment, Hello, Lesson, Member, Message, SnapshotPart, Status, Values, ViewNote,
@@ -105,7 +109,9 @@ pub struct Core {
     links: BTreeMap<ConnectionId, Link>,
     /// By index.
     peers: BTreeMap<u32, Peer>,
+    /// What everybody was told last, and when.
     gossiped: Option<Status>,
+    gossiped_at: Duration,
     gossip_due: Duration,
 
     app: App,
@@ -164,6 +170,7 @@ impl Core {
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
             gossiped: None,
+            gossiped_at: now,
             gossip_due: now,
             app: App {
                 stage: Stage::Empty,

@@ -325,6 +325,7 @@ mod tests {
         );
         let status = (any::<(Option<u64>, u64, bool, bool, bool, u64)>(), view, members()).prop_map(
             |((round, saved, leaving, eligible, started, highest), view, connected)| {
+                let connected = connected.into_iter().collect();
                 Control::Status(Status { round, saved, view, connected, leaving, eligible, started, highest })
             },
         );

@@ -388,7 +388,8 @@ impl Core {
         };
         let current = self.app.stage == Stage::Ready && self.app.round == round;
         if !acked || !current || !members.iter().all(here) {
-            // They count on us, and must not wait for us.
+            // They count on us, and must not wait for us; nor propose the same again.
+            self.gossiped = None;
             self.early_keep();
             let me = self.me();
             for member in members.into_iter().filter(|member| *member != me) {

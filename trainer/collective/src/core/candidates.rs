@@ -19,8 +19,20 @@ pub(super) fn proposer(
     linked: impl Fn(u32, u32) -> bool,
     working: impl Fn(u32) -> bool,
 ) -> Option<u32> {
-    let rank = |c: &u32| (candidate_set(*c, eligible, &linked).len(), working(*c), std::cmp::Reverse(*c));
-    eligible.iter().copied().max_by_key(rank)
+    let mut by_merit = eligible.to_vec();
+    by_merit.sort_by_key(|c| (!working(*c), *c));
+    let mut best: Option<(usize, u32)> = None;
+    for c in by_merit {
+        let size = candidate_set(c, eligible, &linked).len();
+        if best.is_none_or(|(largest, _)| size > largest) {
+            best = Some((size, c));
+        }
+        // As a rule all are linked, and nobody needs to ask further: the first one's set has them all.
+        if size >= eligible.len() {
+            break;
+        }
+    }
+    best.map(|(_, c)| c)
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! Connections: who is behind them, who has gone silent, and the gossip from which everybody computes the same candidates.
+//! Connections: who is behind them and who has gone silent.
 
 use std::time::Duration;
 
-use super::message::{Control, Hello, Member, Message, Status, ViewNote};
-use super::{CloseCode, ConnectionId, Core, Effect, MAX_EXECUTORS, Stage};
+use super::message::{Control, Hello, Member, Message, Status};
+use super::{CloseCode, ConnectionId, Core, Effect, MAX_EXECUTORS};
 use crate::Hash;
 
 /// Version of the protocol; executors with another one do not talk.
-const PROTOCOL: u32 = 2;
+pub(super) const PROTOCOL: u32 = 3;
 
 /// An open connection.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(super) struct Peer {
     pub result_hash: Hash,
     pub fingerprint: Hash,
     pub status: Option<Status>,
+    /// It has had a status of ours on this connection.
+    pub informed: bool,
     pub heard: Duration,
     /// It declined a proposal: its status does not count until the next one.
     pub declined: bool,
@@ -124,14 +126,13 @@ impl Core {
             result_hash,
             fingerprint,
             status: None,
+            informed: false,
             heard: self.now,
             declined: false,
             shunned_until: self.now,
             shunned: 0,
         };
         self.peers.insert(index, peer);
-        // Also tells those who knew it before: it may have lost what was sent on its old connection.
-        self.gossiped = None;
         self.dirty = true;
     }
 
@@ -190,45 +191,6 @@ impl Core {
         }
     }
 
-    /// Tells everybody how things are: when that changed, and as a heartbeat.
-    pub(super) fn gossip(&mut self) {
-        let status = self.status();
-        let news = match &self.gossiped {
-            None => true,
-            // In a view the version grows with every round, and its members know that anyway.
-            Some(old) if status.view.is_some() => Status { round: old.round, ..status.clone() } != *old,
-            Some(old) => status != *old,
-        };
-        if !news && self.now < self.gossip_due {
-            return;
-        }
-        self.gossip_due = self.now + self.heartbeat_interval();
-        let peers: Vec<u32> = self.peers.keys().copied().collect();
-        for index in peers {
-            self.send(index, Control::Status(status.clone()));
-        }
-        self.gossiped = Some(status);
-    }
-
-    fn status(&self) -> Status {
-        let member = |(index, peer): (&u32, &Peer)| Member { index: *index, incarnation: peer.incarnation };
-        let note = |view: &super::View| ViewNote {
-            ballot: view.ballot,
-            members: view.members.iter().map(|member| member.index).collect(),
-        };
-        Status {
-            round: (self.app.stage != Stage::Empty && self.app.stage != Stage::Replacing)
-                .then(|| self.version()),
-            saved: self.app.saved,
-            view: self.view.as_ref().map(note),
-            connected: self.peers.iter().map(member).collect(),
-            leaving: self.leaving.is_some() || self.left || self.failed,
-            eligible: self.is_eligible(),
-            started: self.had_view,
-            highest: self.highest,
-        }
-    }
-
     /// Whether this peer may share a view with us.
     pub(super) fn is_same(&self, index: u32) -> bool {
         self.peers.get(&index).is_some_and(|peer| {
@@ -241,27 +203,7 @@ impl Core {
         let me = self.me();
         self.peers.iter().filter_map(move |(index, peer)| {
             let status = peer.status.as_ref()?;
-            (self.is_same(*index) && status.connected.contains(&me)).then_some((*index, peer, status))
+            (self.is_same(*index) && status.connected.contains(me)).then_some((*index, peer, status))
         })
-    }
-
-    /// Whether both `a` and `b` report their link. Knows only links among ourselves and our peers.
-    pub(super) fn is_linked(&self, a: u32, b: u32) -> bool {
-        let reports = |from: u32, to: u32| {
-            let incarnation = |index| {
-                if index == self.config.index {
-                    Some(self.config.incarnation)
-                } else {
-                    self.peers.get(&index).map(|peer| peer.incarnation)
-                }
-            };
-            let Some(incarnation) = incarnation(to) else { return false };
-            if from == self.config.index {
-                return self.peers.contains_key(&to);
-            }
-            let status = self.peers.get(&from).and_then(|peer| peer.status.as_ref());
-            status.is_some_and(|status| status.connected.contains(&Member { index: to, incarnation }))
-        };
-        reports(a, b) && reports(b, a)
     }
 }

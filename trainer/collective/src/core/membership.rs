@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::candidates::{candidate_set, proposer};
+use super::connected::Mesh;
 use super::message::{Ballot, Control, Member};
 use super::round::Round;
 use super::{Core, NEAR, Peer, Stage, Status};
@@ -28,7 +29,7 @@ impl View {
     }
 
     pub(super) fn rank_of(&self, index: u32) -> Option<usize> {
-        self.members.iter().position(|member| member.index == index)
+        self.members.binary_search_by_key(&index, |member| member.index).ok()
     }
 }
 
@@ -82,16 +83,26 @@ impl Core {
         electors
     }
 
-    fn wish(&self, electors: &[u32]) -> Option<Wish> {
-        let members = candidate_set(self.config.index, electors, |a, b| self.is_linked(a, b));
+    fn wish(&self, electors: &[u32], mesh: &Mesh<'_>) -> Option<Wish> {
+        if self.waits_for_all() && electors.len() < self.config.executors as usize {
+            return None;
+        }
+        let stays = |member: &&Member| {
+            let status = self.peers.get(&member.index).and_then(|peer| peer.status.as_ref());
+            member.index == self.config.index || !status.is_some_and(|status| status.leaving)
+        };
+        let settled = |view: &View| {
+            electors.iter().all(|index| view.has(*index)) && view.members.iter().all(|member| stays(&member))
+        };
+        if self.view.as_ref().is_some_and(settled) {
+            // Nobody is to be taken in or let go.
+            return None;
+        }
+        let members = candidate_set(self.config.index, electors, |a, b| mesh.is_linked(a, b));
         if members.len() < self.min_members() {
             return None;
         }
         if let Some(view) = &self.view {
-            let stays = |member: &&Member| {
-                let status = self.peers.get(&member.index).and_then(|peer| peer.status.as_ref());
-                member.index == self.config.index || !status.is_some_and(|status| status.leaving)
-            };
             let whole = view.members.iter().filter(stays).all(|member| members.contains(&member.index));
             let news = members.len() != view.members.len() || !members.iter().all(|index| view.has(*index));
             // Members are at most one round apart: nobody is past the end of the next round.
@@ -102,6 +113,14 @@ impl Core {
             return (members.len() > largest).then_some(Wish { members, at: head + 2 });
         }
         self.barrier_is_open(&members).then_some(Wish { members, at: 0 })
+    }
+
+    /// Whether there is no first view yet, as far as we know, and it will have all executors or be none.
+    pub(super) fn waits_for_all(&self) -> bool {
+        let started = |peer: &Peer| peer.status.as_ref().is_some_and(|status| status.started);
+        !self.had_view
+            && self.now < self.started + self.config.join_grace
+            && !self.peers.values().any(started)
     }
 
     /// Before the first view everybody waits for everybody, for a while.
@@ -168,7 +187,8 @@ impl Core {
             return;
         }
         let electors = self.electors();
-        let Some(Wish { members, at }) = self.wish(&electors) else {
+        let mesh = self.mesh();
+        let Some(Wish { members, at }) = self.wish(&electors, &mesh) else {
             self.patience = None;
             return;
         };
@@ -180,7 +200,7 @@ impl Core {
                 status().is_some_and(|status| status.view.is_some())
             }
         };
-        if proposer(&electors, |a, b| self.is_linked(a, b), works) != Some(self.config.index) {
+        if proposer(&electors, |a, b| mesh.is_linked(a, b), works) != Some(self.config.index) {
             let interval = self.heartbeat_interval();
             let patience = self.jittered(interval);
             if self.now < *self.patience.get_or_insert(self.now + patience) {
@@ -238,7 +258,8 @@ impl Core {
             return;
         }
         let electors = self.electors();
-        let members = candidate_set(self.config.index, &electors, |a, b| self.is_linked(a, b));
+        let mesh = self.mesh();
+        let members = candidate_set(self.config.index, &electors, |a, b| mesh.is_linked(a, b));
         let missing = self.min_members().saturating_sub(members.len());
         let what = if let Some(reason) = self.foreigners(&members).filter(|_| !self.had_view) {
             Action::Waiting { reason }

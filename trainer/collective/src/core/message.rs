@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::connected::Connected;
 use crate::Hash;
 use crate::tree::Node;
 
@@ -41,7 +42,7 @@ pub struct Hello {
     pub fingerprint: Hash,
 }
 
-/// What a heartbeat says; also sent at once when it changes.
+/// What a heartbeat says; also sent when it changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Version of the state held; `None` before the first one is loaded.
@@ -51,7 +52,7 @@ pub struct Status {
     /// The view the speaker works in.
     pub view: Option<ViewNote>,
     /// Whom the speaker is connected to.
-    pub connected: Vec<Member>,
+    pub connected: Connected,
     /// Whether the speaker wants to go.
     pub leaving: bool,
     /// Whether the speaker's state is new enough to enter a view.

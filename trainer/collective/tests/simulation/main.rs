@@ -8,6 +8,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 mod app;
+mod forming;
 mod scenarios;
 mod watch;
 mod world;

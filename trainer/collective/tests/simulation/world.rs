@@ -129,6 +129,8 @@ pub struct World {
     pub trace: u64,
     pub events: u64,
     pub stats: Stats,
+    /// Control messages sent so far, heartbeats too.
+    pub controls: u64,
     /// Who leaves does not come back.
     pub stay_down: bool,
     /// A start always finds the newest checkpoint.
@@ -153,7 +155,7 @@ pub struct Stats {
     pub restores: u64,
 }
 
-const HEARTBEAT: u64 = 400_000;
+pub const HEARTBEAT: u64 = 400_000;
 
 impl World {
     pub fn new(setup: Setup) -> Self {
@@ -174,6 +176,7 @@ impl World {
             trace: 0,
             events: 0,
             stats: Stats::default(),
+            controls: 0,
             stay_down: false,
             fresh_listing: false,
             failures_allowed: false,
@@ -217,6 +220,14 @@ impl World {
     pub fn all_finished(&self) -> bool {
         self.processes.len() == self.setup.executors as usize
             && self.processes.values().all(|process| !process.frozen && process.app.round == self.job.rounds)
+    }
+
+    /// Whether every pair has a connection; its ends know of it within 6 ms.
+    pub fn is_meshed(&self) -> bool {
+        let n = self.setup.executors as usize;
+        let pairs: BTreeSet<[u32; 2]> =
+            self.connections.values().filter(|link| link.open == [true; 2]).map(|link| link.ends).collect();
+        pairs.len() == n * (n - 1) / 2
     }
 
     pub fn process_round(&self, at: u32) -> Option<u64> {
@@ -608,6 +619,7 @@ impl World {
 
     /// Sends a message, or the end of the connection, from `at` to the other end.
     fn transmit(&mut self, at: u32, connection: ConnectionId, message: Option<Message>) {
+        self.controls += u64::from(matches!(message, Some(Message::Control(_))));
         let latency =
             100 + self.rng.below(2_000) + if self.rng.chance(50) { self.rng.below(60_000) } else { 0 };
         let Some(link) = self.connections.get_mut(&connection) else { return };
