@@ -212,8 +212,11 @@ impl Executor {
                 }
                 Ok(())
             }
-            Action::Reduced { round, values, counts } if round == self.state.cursor.round => {
+            Action::Reduced { round, values, counts, spent } if round == self.state.cursor.round => {
+                self.leaves.recycle(spent);
                 self.apply(&values, &counts)?;
+                // The collective writes its next result over it.
+                drop(values);
                 self.announce().await
             }
             Action::Compute { .. } | Action::Reduced { .. } => Ok(()),

@@ -185,7 +185,7 @@ impl Job {
     fn count(&mut self, from: u32, message: &Message) {
         let counts = if matches!(message, Message::Control(_)) { &mut self.control } else { &mut self.data };
         let frame =
-            Codec { checksum: false }.encode(message).expect("the core keeps to the limits of a frame");
+            Codec { checksum: false }.outline(message).expect("the core keeps to the limits of a frame");
         let Sent(messages, bytes) = &mut counts[from as usize];
         *messages += 1;
         *bytes += frame.len() as u64;

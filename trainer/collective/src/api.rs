@@ -130,6 +130,8 @@ pub enum Action {
         values: Arc<Vec<f32>>,
         /// Sums of the integers.
         counts: Vec<u64>,
+        /// What was sent as [`Command::Sum`], as far as nobody else holds it: memory to use again, its values mean nothing.
+        spent: Vec<NodeSum>,
     },
     /// Answer with [`Command::StateHash`] for the state as it is now.
     HashState {

@@ -28,12 +28,14 @@ mod message;
 mod round;
 mod teaching;
 mod training;
+mod values;
 
 pub use connected::Connected;
 pub use interface::{CloseCode, ConnectionId, Effect, Event};
 pub use message::{
-    Ballot, Chunk, Control, Fragment, Hello, Lesson, Member, Message, SnapshotPart, Status, Values, ViewNote,
+    Ballot, Chunk, Control, Fragment, Hello, Lesson, Member, Message, SnapshotPart, Status, ViewNote,
 };
+pub use values::{Pool, Values};
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -86,6 +88,8 @@ struct App {
     kept: Kept,
     /// The last finished round: what a member that missed it needs.
     last: Option<(u64, Arc<Vec<f32>>, Vec<u64>)>,
+    /// Memory for the next round's result, if there is some.
+    spare: Vec<f32>,
     /// Longest vector so far.
     longest: usize,
 }
@@ -181,6 +185,7 @@ impl Core {
                 saved: 0,
                 kept: Kept::default(),
                 last: None,
+                spare: Vec::new(),
                 longest: 0,
             },
             highest: 0,

@@ -1,4 +1,4 @@
-//! The wire format: one [`Message`] is one binary WebSocket message of at most [`MAX_FRAME`] bytes, little-endian.
+//! The wire format: one [`Message`] is one binary WebSocket frame of at most [`MAX_FRAME`] bytes, little-endian.
 //!
 //! ```text
 //! 0   u8   version          1   u8  kind, and 0x80 where a checksum is used    2  u16  integers
@@ -11,22 +11,22 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use snafu::{OptionExt, ResultExt, Snafu, ensure};
 
-use crate::core::{Ballot, Chunk, Fragment, Lesson, Message, SnapshotPart, Values};
+use crate::core::{Ballot, Chunk, Fragment, Lesson, Message, Pool, SnapshotPart, Values};
 use crate::tree::Node;
 
 /// Most bytes of one frame.
 pub const MAX_FRAME: usize = 1 << 20;
 /// Most integers that may travel beside a vector.
 pub const MAX_COUNTS: usize = 64;
-/// Most floats of one chunk: small enough for [`MAX_FRAME`], and for folding one chunk while the next is on its way.
-pub const MAX_CHUNK_FLOATS: usize = 128 * 1024;
+/// Most floats of one chunk: small enough to stay in a CPU's second-level cache from the socket to the sum, large enough for
+/// the work of a message to be little beside that of its bytes.
+pub const MAX_CHUNK_FLOATS: usize = 32 * 1024;
 /// Most bytes of one part of a snapshot.
 pub const MAX_PART_BYTES: usize = 512 * 1024;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const PREFIX: usize = 8;
 const HEADER: usize = 56;
 const CHECKSUM: u8 = 0x80;
@@ -125,47 +125,58 @@ pub struct Codec {
     pub checksum: bool,
 }
 
+/// A message of which the frame's length is known, to be written where there is room for it.
+#[derive(Debug)]
+pub struct Outline<'a> {
+    kind: u8,
+    /// Of a chunk.
+    words: Option<[u64; 6]>,
+    counts: &'a [u64],
+    body: Body<'a>,
+    checksum: bool,
+}
+
+#[derive(Debug)]
+enum Body<'a> {
+    Json(Vec<u8>),
+    Bytes(&'a [u8]),
+    Floats(&'a [f32]),
+}
+
 impl Codec {
-    /// The frame of one message.
+    /// What the frame of a message will be.
     ///
     /// # Errors
     /// [`FrameError::Long`] when the message does not fit, [`FrameError::Counts`] for too many integers.
-    pub fn encode(self, message: &Message) -> Result<Bytes, FrameError> {
-        let mut frame = match message {
+    pub fn outline(self, message: &Message) -> Result<Outline<'_>, FrameError> {
+        let (kind, words, counts, body) = match message {
             Message::Control(control) => {
-                let mut frame = vec![VERSION, CONTROL, 0, 0, 0, 0, 0, 0];
-                serde_json::to_writer(&mut frame, control).context(WriteSnafu)?;
-                frame
+                (CONTROL, None, &[][..], Body::Json(serde_json::to_vec(control).context(WriteSnafu)?))
             }
-            Message::Sum(chunk) => encode_chunk(SUM, chunk)?,
-            Message::Finished(chunk) => encode_chunk(FINISHED, chunk)?,
+            Message::Sum(chunk) => (SUM, Some(words(chunk)), &chunk.counts[..], Body::Floats(&chunk.values)),
+            Message::Finished(chunk) => {
+                (FINISHED, Some(words(chunk)), &chunk.counts[..], Body::Floats(&chunk.values))
+            }
             Message::Lesson(Lesson { stream, round, start, total, head, counts, values }) => {
                 let words = [*stream, *total, *round, *start, 0, *head];
-                let mut frame = header(LESSON, words, counts, 4 * values.len())?;
-                put_floats(&mut frame, values);
-                frame
+                (LESSON, Some(words), &counts[..], Body::Floats(values))
             }
             Message::Snapshot(SnapshotPart { stream, round, start, total, head, bytes }) => {
-                let mut frame =
-                    header(SNAPSHOT, [*stream, *total, *round, *start, 0, *head], &[], bytes.len())?;
-                frame.extend_from_slice(bytes);
-                frame
+                let words = [*stream, *total, *round, *start, 0, *head];
+                (SNAPSHOT, Some(words), &[][..], Body::Bytes(bytes))
             }
         };
-        ensure!(frame.len() <= MAX_FRAME, LongSnafu { len: frame.len() });
-        if self.checksum {
-            frame[1] |= CHECKSUM;
-            let crc = checksum(&frame);
-            frame[4..8].copy_from_slice(&crc.to_le_bytes());
-        }
-        Ok(frame.into())
+        ensure!(counts.len() <= MAX_COUNTS, CountsSnafu { counts: counts.len() });
+        let outline = Outline { kind, words, counts, body, checksum: self.checksum };
+        ensure!(outline.len() <= MAX_FRAME, LongSnafu { len: outline.len() });
+        Ok(outline)
     }
 
-    /// The message in a frame.
+    /// The message in a frame; its floats in memory of `pool`.
     ///
     /// # Errors
     /// [`FrameError`]: whatever the bytes are, they are either a whole message or an error.
-    pub fn decode(self, frame: &[u8]) -> Result<Message, FrameError> {
+    pub fn decode(self, frame: &[u8], pool: &Pool) -> Result<Message, FrameError> {
         ensure!(frame.len() <= MAX_FRAME, LongSnafu { len: frame.len() });
         let (prefix, rest) = frame.split_at_checked(PREFIX).context(ShortSnafu { len: frame.len() })?;
         ensure!(prefix[0] == VERSION, VersionSnafu { version: prefix[0] });
@@ -196,7 +207,7 @@ impl Codec {
                     start,
                     pace: last,
                     counts: integers(),
-                    values: floats(body)?,
+                    values: floats(body, pool)?,
                 };
                 Ok(if kind == SUM { Message::Sum(chunk) } else { Message::Finished(chunk) })
             }
@@ -207,7 +218,7 @@ impl Codec {
                 total: second,
                 head: last,
                 counts: integers(),
-                values: floats(body)?,
+                values: floats(body, pool)?,
             })),
             SNAPSHOT => {
                 ensure!(counts == 0, CountsSnafu { counts });
@@ -226,49 +237,61 @@ impl Codec {
     }
 }
 
+#[allow(clippy::len_without_is_empty, reason = "a frame has a prefix at least")]
+impl Outline<'_> {
+    /// Bytes of the frame.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let header = if self.words.is_some() { HEADER } else { PREFIX };
+        let body = match &self.body {
+            Body::Json(json) => json.len(),
+            Body::Bytes(bytes) => bytes.len(),
+            Body::Floats(floats) => 4 * floats.len(),
+        };
+        header + 8 * self.counts.len() + body
+    }
+
+    /// Writes the frame over `frame`, which has its length.
+    pub fn write(&self, frame: &mut [u8]) {
+        let checksum_flag = if self.checksum { CHECKSUM } else { 0 };
+        let (prefix, mut rest) = frame.split_at_mut(PREFIX);
+        prefix.copy_from_slice(&[VERSION, self.kind | checksum_flag, self.counts.len() as u8, 0, 0, 0, 0, 0]);
+        for word in self.words.iter().flatten().chain(self.counts) {
+            let (place, next) = rest.split_at_mut(8);
+            place.copy_from_slice(&word.to_le_bytes());
+            rest = next;
+        }
+        match &self.body {
+            Body::Json(json) => rest.copy_from_slice(json),
+            Body::Bytes(bytes) => rest.copy_from_slice(bytes),
+            Body::Floats(floats) => {
+                for (place, float) in rest.as_chunks_mut().0.iter_mut().zip(*floats) {
+                    *place = float.to_le_bytes();
+                }
+            }
+        }
+        if self.checksum {
+            let crc = checksum(frame);
+            frame[4..8].copy_from_slice(&crc.to_le_bytes());
+        }
+    }
+}
+
 /// Over every byte but the checksum itself.
 fn checksum(frame: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&frame[..4]), &frame[PREFIX..])
 }
 
-fn encode_chunk(kind: u8, chunk: &Chunk) -> Result<Vec<u8>, FrameError> {
-    let Chunk { ballot, round, node, start, pace, counts, values } = chunk;
+fn words(chunk: &Chunk) -> [u64; 6] {
+    let Chunk { ballot, round, node, start, pace, counts: _, values: _ } = chunk;
     let node = u64::from(node.start) | u64::from(node.len) << 32;
-    let mut frame = header(
-        kind,
-        [ballot.number, ballot.proposer, *round, *start, node, *pace],
-        counts,
-        4 * values.len(),
-    )?;
-    put_floats(&mut frame, values);
-    Ok(frame)
+    [ballot.number, ballot.proposer, *round, *start, node, *pace]
 }
 
-fn header(kind: u8, words: [u64; 6], counts: &[u64], body: usize) -> Result<Vec<u8>, FrameError> {
-    ensure!(counts.len() <= MAX_COUNTS, CountsSnafu { counts: counts.len() });
-    let len = HEADER + 8 * counts.len() + body;
-    ensure!(len <= MAX_FRAME, LongSnafu { len });
-    let mut frame = Vec::with_capacity(len);
-    frame.extend_from_slice(&[VERSION, kind, counts.len() as u8, 0, 0, 0, 0, 0]);
-    for word in words.iter().chain(counts) {
-        frame.extend_from_slice(&word.to_le_bytes());
-    }
-    Ok(frame)
-}
-
-/// Written over zeros rather than pushed one by one: this shape compiles to a plain copy.
-fn put_floats(frame: &mut Vec<u8>, values: &[f32]) {
-    let at = frame.len();
-    frame.resize(at + 4 * values.len(), 0);
-    for (bytes, value) in frame[at..].as_chunks_mut().0.iter_mut().zip(values) {
-        *bytes = value.to_le_bytes();
-    }
-}
-
-fn floats(bytes: &[u8]) -> Result<Values, FrameError> {
+fn floats(bytes: &[u8], pool: &Pool) -> Result<Values, FrameError> {
     let (words, rest) = bytes.as_chunks();
     ensure!(rest.is_empty(), FloatsSnafu { len: bytes.len() });
-    Ok(words.iter().map(|word| f32::from_le_bytes(*word)).collect::<Vec<f32>>().into())
+    Ok(pool.collect(words.iter().map(|word| f32::from_le_bytes(*word))))
 }
 
 #[cfg(test)]
@@ -277,6 +300,19 @@ mod tests {
     use crate::Hash;
     use crate::core::{Control, Hello, Member, Status, ViewNote};
     use proptest::prelude::*;
+
+    impl Codec {
+        fn encode(self, message: &Message) -> Result<Vec<u8>, FrameError> {
+            let outline = self.outline(message)?;
+            let mut frame = vec![0xaa; outline.len()];
+            outline.write(&mut frame);
+            Ok(frame)
+        }
+
+        fn read(self, frame: &[u8]) -> Result<Message, FrameError> {
+            self.decode(frame, &Pool::default())
+        }
+    }
 
     fn ballot() -> impl Strategy<Value = Ballot> {
         any::<(u64, u64)>().prop_map(|(number, proposer)| Ballot { number, proposer })
@@ -383,7 +419,7 @@ mod tests {
         #[test]
         fn a_message_comes_back_as_it_was(message in message(), checksum: bool) {
             let codec = Codec { checksum };
-            prop_assert_eq!(codec.decode(&codec.encode(&message).unwrap()).unwrap(), message);
+            prop_assert_eq!(codec.read(&codec.encode(&message).unwrap()).unwrap(), message);
         }
 
         #[test]
@@ -391,38 +427,38 @@ mod tests {
             let codec = Codec { checksum: true };
             let frame = codec.encode(&message).unwrap();
             for end in 0..frame.len() {
-                prop_assert!(codec.decode(&frame[..end]).is_err(), "cut at {end} of {}", frame.len());
+                prop_assert!(codec.read(&frame[..end]).is_err(), "cut at {end} of {}", frame.len());
             }
         }
 
         #[test]
         fn a_flipped_bit_is_an_error_where_there_is_a_checksum(message in message(), bit: usize) {
             let codec = Codec { checksum: true };
-            let mut frame = codec.encode(&message).unwrap().to_vec();
+            let mut frame = codec.encode(&message).unwrap();
             let bit = bit % (8 * frame.len());
             frame[bit / 8] ^= 1 << (bit % 8);
-            prop_assert!(codec.decode(&frame).is_err());
+            prop_assert!(codec.read(&frame).is_err());
         }
 
         /// Without a checksum changed bytes may mean another message, but never a panic.
         #[test]
         fn damaged_frames_never_panic(message in message(), cut: usize, flips in prop::collection::vec(any::<usize>(), 0..8)) {
             let codec = Codec { checksum: false };
-            let mut frame = codec.encode(&message).unwrap().to_vec();
+            let mut frame = codec.encode(&message).unwrap();
             for flip in flips {
                 let bit = flip % (8 * frame.len());
                 frame[bit / 8] ^= 1 << (bit % 8);
             }
             frame.truncate(frame.len() - cut % frame.len() / 2);
-            drop(codec.decode(&frame));
+            drop(codec.read(&frame));
         }
 
         #[test]
         fn random_bytes_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0u8..6, checksum: bool) {
-            drop(Codec { checksum }.decode(&bytes));
+            drop(Codec { checksum }.read(&bytes));
             if bytes.len() > PREFIX {
                 bytes[..PREFIX].copy_from_slice(&[VERSION, kind, 0, 0, 0, 0, 0, 0]);
-                drop(Codec { checksum: false }.decode(&bytes));
+                drop(Codec { checksum: false }.read(&bytes));
             }
         }
     }
@@ -442,15 +478,15 @@ mod tests {
         };
         let codec = Codec { checksum: true };
         let frame = codec.encode(&chunk(MAX_CHUNK_FLOATS)).unwrap();
-        assert_eq!(codec.decode(&frame).unwrap(), chunk(MAX_CHUNK_FLOATS));
+        assert_eq!(codec.read(&frame).unwrap(), chunk(MAX_CHUNK_FLOATS));
         assert!(matches!(codec.encode(&chunk(MAX_FRAME / 4)), Err(FrameError::Long { .. })));
-        assert!(matches!(codec.decode(&vec![1; MAX_FRAME + 1]), Err(FrameError::Long { .. })));
+        assert!(matches!(codec.read(&vec![1; MAX_FRAME + 1]), Err(FrameError::Long { .. })));
     }
 
     #[test]
     fn a_plain_frame_on_a_checked_connection_is_refused() {
         let message = Message::from(Control::Decline { ballot: Ballot { number: 1, proposer: 2 } });
         let frame = Codec { checksum: false }.encode(&message).unwrap();
-        assert!(matches!(Codec { checksum: true }.decode(&frame), Err(FrameError::Kind { .. })));
+        assert!(matches!(Codec { checksum: true }.read(&frame), Err(FrameError::Kind { .. })));
     }
 }

@@ -50,7 +50,7 @@
 //!                 let _ = group.commands.send(Command::Sum { round, part, node, sum }).await;
 //!             }
 //!         }
-//!         Action::Reduced { round: reduced, values, counts } => {
+//!         Action::Reduced { round: reduced, values, counts, spent: _ } => {
 //!             // apply (values, counts) to the state, then:
 //!             round = reduced + 1;
 //!             folders = PartFolders::new(Tree::new(16));

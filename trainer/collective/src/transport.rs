@@ -7,12 +7,17 @@
 mod accept;
 mod connection;
 mod dial;
+mod handshake;
 mod tls;
+mod web_socket;
 
-pub use connection::{Connection, ConnectionError, Incoming, Outgoing};
+pub use connection::{ConnectionError, Incoming, Outgoing};
 pub use tls::{Certificates, TlsError};
 
+pub use web_socket::WebSocketError;
+
 pub(crate) use accept::{Acceptor, accept};
+pub(crate) use connection::{Connection, Dialed};
 pub(crate) use dial::{Dialer, dial};
 
 use std::sync::Arc;
@@ -20,13 +25,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use crate::core::{ConnectionId, Message};
-use crate::frame::MAX_FRAME;
 
 /// WebSocket subprotocol that both ends must name.
-pub const SUBPROTOCOL: &str = "lockstep.v1";
+pub const SUBPROTOCOL: &str = "lockstep.v2";
 
 /// DNS name in every executor's certificate.
 pub const SERVER_NAME: &str = "lockstep-executor";
@@ -34,16 +37,8 @@ pub const SERVER_NAME: &str = "lockstep-executor";
 /// How long TCP, TLS and WebSocket handshakes may take together.
 pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// Limits of a connection. A message is one frame.
-#[must_use]
-pub fn web_socket_config() -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(256 << 10)
-        .write_buffer_size(256 << 10)
-        .max_write_buffer_size(4 * MAX_FRAME)
-        .max_message_size(Some(MAX_FRAME))
-        .max_frame_size(Some(MAX_FRAME))
-}
+/// Bytes of TLS records that are read from the socket at once: rustls would read a quarter of a record.
+pub(crate) const TLS_READ: usize = 128 << 10;
 
 /// Numbers connections.
 #[derive(Debug, Clone, Default)]

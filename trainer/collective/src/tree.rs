@@ -8,6 +8,7 @@
 mod folder;
 mod part_folders;
 
+pub(crate) use folder::add_counts;
 pub use folder::{Folder, NodeSum, Summand};
 pub use part_folders::{PartFolders, Sums};
 

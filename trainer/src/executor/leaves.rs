@@ -106,6 +106,13 @@ impl Leaves {
         self.waiting.clear();
     }
 
+    /// Takes sums that the collective needs no more, for their memory.
+    pub(super) fn recycle(&self, spent: Vec<NodeSum>) {
+        for sum in spent {
+            self.engine.recycle(sum.values);
+        }
+    }
+
     /// Sets out to compute `nodes`, instead of what was wanted before; returns those that are complete already.
     pub(super) fn want(&mut self, nodes: &PerPart<Vec<Node>>) -> Sums {
         let complete = self.folders.want(nodes);

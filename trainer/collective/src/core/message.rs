@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::connected::Connected;
+use super::values::Values;
 use crate::Hash;
 use crate::tree::Node;
 
@@ -70,53 +71,6 @@ pub struct ViewNote {
     pub ballot: Ballot,
     /// Indexes of its members, ascending.
     pub members: Vec<u32>,
-}
-
-/// Part of a vector of floats, shared rather than copied.
-#[derive(Debug, Clone)]
-pub struct Values {
-    data: Arc<Vec<f32>>,
-    range: Range<usize>,
-}
-
-impl Values {
-    /// `data[range]`; the range is cut to what is there.
-    #[must_use]
-    pub fn new(data: Arc<Vec<f32>>, range: Range<usize>) -> Self {
-        let end = range.end.min(data.len());
-        Self { range: range.start.min(end)..end, data }
-    }
-
-    /// The floats as a vector of their own, without a copy where nobody else holds them.
-    #[must_use]
-    pub fn into_vec(self) -> Vec<f32> {
-        if self.range.len() == self.data.len() {
-            Arc::try_unwrap(self.data).unwrap_or_else(|shared| shared.as_ref().clone())
-        } else {
-            self.to_vec()
-        }
-    }
-}
-
-impl From<Vec<f32>> for Values {
-    fn from(data: Vec<f32>) -> Self {
-        Self { range: 0..data.len(), data: Arc::new(data) }
-    }
-}
-
-impl Deref for Values {
-    type Target = [f32];
-
-    fn deref(&self) -> &[f32] {
-        &self.data[self.range.clone()]
-    }
-}
-
-/// By bits, so that a NaN equals itself.
-impl PartialEq for Values {
-    fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len() && self.iter().zip(other.iter()).all(|(a, b)| a.to_bits() == b.to_bits())
-    }
 }
 
 /// Part of a snapshot's bytes, shared rather than copied.

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::assignment::{Piece, pieces};
-use super::message::Values;
+use super::values::Values;
 use crate::part::Shape;
-use crate::tree::{Folder, Node, NodeSum, Tree};
+use crate::tree::{Folder, Node, NodeSum, Summand, Tree, add_counts};
 use crate::{Part, PerPart};
 
 /// A node's sum, shared with the messages that carry pieces of it.
@@ -31,6 +31,13 @@ pub(super) struct Kept(PerPart<KeptPart>);
 impl Kept {
     pub(super) fn clear(&mut self) {
         *self = Self::default();
+    }
+
+    /// Forgets all; the sums that nobody else holds, for their memory to be used again.
+    pub(super) fn take_spent(&mut self) -> Vec<NodeSum> {
+        let Self(PerPart { upper, lower }) = std::mem::take(self);
+        let spent = |SharedSum { values, counts }| Some(NodeSum { values: Arc::into_inner(values)?, counts });
+        upper.0.into_values().chain(lower.0.into_values()).filter_map(spent).collect()
     }
 
     pub(super) fn insert(&mut self, part: Part, node: Node, sum: NodeSum) {
@@ -95,6 +102,21 @@ impl KeptPart {
     }
 }
 
+/// A piece of a node's sum.
+#[derive(Debug, Clone)]
+struct PieceSum {
+    values: Values,
+    counts: Vec<u64>,
+}
+
+impl Summand for PieceSum {
+    fn merge(self, right: Self) -> (Self, Option<Self>) {
+        let mut counts = self.counts;
+        add_counts(&mut counts, &right.counts);
+        (Self { values: Values::sum(self.values, right.values), counts }, None)
+    }
+}
+
 /// A chunk that breaks a rule of the round, as a reason to close the connection it came on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Broken {
@@ -143,10 +165,14 @@ pub(super) struct Round {
     /// By rank.
     nodes: Vec<Vec<Node>>,
     pieces: Vec<Piece>,
+    /// Places in `pieces` by owner and first float.
+    places: BTreeMap<(usize, usize), usize>,
     /// By piece; `Some` for unfinished pieces of our own.
-    folders: Vec<Option<Folder<NodeSum>>>,
+    folders: Vec<Option<Folder<PieceSum>>>,
     /// By piece.
     finished: Vec<bool>,
+    /// How many are not finished.
+    unfinished: usize,
     /// Own nodes whose sums went out.
     sent: PerPart<Vec<Node>>,
     result: Vec<f32>,
@@ -154,7 +180,7 @@ pub(super) struct Round {
 }
 
 impl Round {
-    /// `nodes`: by rank, together all leaves of the tree under `root`.
+    /// `nodes`: by rank, together all leaves of the tree under `root`. `result`: memory to use, whatever it holds.
     pub(super) fn new(
         number: u64,
         root: Node,
@@ -162,7 +188,10 @@ impl Round {
         nodes: Vec<Vec<Node>>,
         shape: Shape,
         chunk: usize,
+        mut result: Vec<f32>,
     ) -> Self {
+        // The pieces cover all of it.
+        result.resize(shape.len, 0.0);
         let pieces = pieces(shape, nodes.len(), chunk);
         let folder = |piece: &Piece| {
             (piece.owner == rank).then(|| {
@@ -178,8 +207,10 @@ impl Round {
             shape,
             folders: pieces.iter().map(folder).collect(),
             finished: vec![false; pieces.len()],
+            unfinished: pieces.len(),
+            places: pieces.iter().enumerate().map(|(at, piece)| ((piece.owner, piece.start), at)).collect(),
             sent: PerPart::default(),
-            result: vec![0.0; shape.len],
+            result,
             result_counts: Vec::new(),
             nodes,
             pieces,
@@ -231,8 +262,8 @@ impl Round {
                 // The only member's only node is the root.
                 self.finish(at, &sum.values[range], counts);
             } else if owner == self.rank {
-                let values = sum.values[range].to_vec();
-                finished.extend(self.fold(at, node, NodeSum { values, counts }));
+                let values = Values::new(Arc::clone(&sum.values), range);
+                finished.extend(self.fold(at, node, PieceSum { values, counts }));
             } else {
                 let values = Values::new(Arc::clone(&sum.values), range);
                 outgoing.push(Outgoing { owner, start, values, counts });
@@ -254,7 +285,7 @@ impl Round {
             return Err(Broken::Node);
         }
         let at = self.piece(self.rank, start, values.len(), counts.len())?;
-        Ok(self.fold(at, node, NodeSum { values: values.into_vec(), counts }))
+        Ok(self.fold(at, node, PieceSum { values, counts }))
     }
 
     /// Takes a finished piece from its owner.
@@ -275,7 +306,7 @@ impl Round {
 
     /// The vector and the integers, once every piece is there.
     pub(super) fn take_result(&mut self) -> Option<(Vec<f32>, Vec<u64>)> {
-        if !self.finished.iter().all(|finished| *finished) {
+        if self.unfinished > 0 {
             return None;
         }
         Some((std::mem::take(&mut self.result), std::mem::take(&mut self.result_counts)))
@@ -283,23 +314,24 @@ impl Round {
 
     /// The piece of `owner` that starts at `start`.
     fn piece(&self, owner: usize, start: u64, len: usize, counts: usize) -> Result<usize, Broken> {
-        let piece = |piece: &Piece| piece.owner == owner && piece.start as u64 == start;
-        let at = self.pieces.iter().position(piece).ok_or(Broken::Piece)?;
+        let start = usize::try_from(start).map_err(|_| Broken::Piece)?;
+        let at = *self.places.get(&(owner, start)).ok_or(Broken::Piece)?;
         if self.pieces[at].len == len && self.counts_of(at) == counts { Ok(at) } else { Err(Broken::Shape) }
     }
 
-    fn fold(&mut self, at: usize, node: Node, sum: NodeSum) -> Option<Finished> {
+    fn fold(&mut self, at: usize, node: Node, sum: PieceSum) -> Option<Finished> {
         let (_, root) = self.folders[at].as_mut()?.insert_node(node, sum).pop()?;
         self.folders[at] = None;
-        let NodeSum { values, counts } = root;
+        let PieceSum { values, counts } = root;
         self.finish(at, &values, counts.clone());
-        Some(Finished { start: self.pieces[at].start, values: values.into(), counts })
+        Some(Finished { start: self.pieces[at].start, values, counts })
     }
 
     /// The first one stays: a second copy would have the same bits anyway.
     fn finish(&mut self, at: usize, values: &[f32], counts: Vec<u64>) {
         if !self.finished[at] {
             self.finished[at] = true;
+            self.unfinished -= 1;
             let start = self.pieces[at].start;
             self.result[start..start + values.len()].copy_from_slice(values);
             if at == 0 {
@@ -313,7 +345,6 @@ impl Round {
 mod tests {
     use super::*;
     use crate::core::assignment;
-    use crate::tree::Summand;
     use proptest::prelude::*;
 
     fn cut(sum: &NodeSum, shape: Shape, part: Part) -> SharedSum {
@@ -349,7 +380,7 @@ mod tests {
             let root = Tree::new(leaves).root().unwrap();
             let nodes = assignment::nodes(leaves, &weights);
             let mut rounds: Vec<Round> = (0..weights.len())
-                .map(|rank| Round::new(0, root, rank, nodes.clone(), shape, chunk)).collect();
+                .map(|rank| Round::new(0, root, rank, nodes.clone(), shape, chunk, vec![f32::NAN; 3])).collect();
             let mut wire: Vec<Sent> = Vec::new();
             let members = weights.len();
             let broadcast = |wire: &mut Vec<_>, from: usize, finished: Vec<Finished>| for piece in finished {
@@ -420,7 +451,7 @@ mod tests {
     fn chunks_that_break_a_rule_change_nothing() {
         let root = Tree::new(4).root().unwrap();
         let nodes = assignment::nodes(4, &[1, 1]);
-        let mut round = Round::new(0, root, 0, nodes.clone(), Shape { len: 6, cut: 0, counts: 1 }, 8);
+        let mut round = Round::new(0, root, 0, nodes.clone(), Shape { len: 6, cut: 0, counts: 1 }, 8, vec![]);
         let zeros = |len: usize| Values::from(vec![0.0; len]);
         assert_eq!(round.sum(1, nodes[0][0], 0, zeros(3), vec![1]).unwrap_err(), Broken::Node);
         assert_eq!(round.sum(7, nodes[1][0], 0, zeros(3), vec![1]).unwrap_err(), Broken::Node);
@@ -439,7 +470,7 @@ mod tests {
         let shape = Shape { len: 10, cut: 4, counts: 1 };
         let root = Tree::new(2).root().unwrap();
         let nodes = assignment::nodes(2, &[1, 1]);
-        let mut round = Round::new(0, root, 0, nodes.clone(), shape, 8);
+        let mut round = Round::new(0, root, 0, nodes.clone(), shape, 8, vec![]);
         let sum = fold(nodes[0][0], 10);
         let (outgoing, finished) = round.own_sum(Part::Upper, nodes[0][0], &cut(&sum, shape, Part::Upper));
         assert_eq!(

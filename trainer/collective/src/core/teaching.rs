@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::message::{Control, Fragment, Lesson, Message, SnapshotPart, Values};
+use super::message::{Control, Fragment, Lesson, Message, SnapshotPart};
+use super::values::Values;
 use super::{Core, Stage};
 use crate::Action;
 use crate::frame::MAX_PART_BYTES;

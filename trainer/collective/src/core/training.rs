@@ -23,7 +23,8 @@ impl Core {
             return;
         }
         let nodes = assignment::nodes(leaves, &view.weights);
-        let round = Round::new(number, root, view.rank, nodes, shape, self.chunk);
+        let memory = std::mem::take(&mut self.app.spare);
+        let round = Round::new(number, root, view.rank, nodes, shape, self.chunk, memory);
         let mut missing = PerPart::<Vec<Node>>::default();
         for (part, node) in round.unsent() {
             missing[part].extend(self.app.kept.missing(part, node));
@@ -111,14 +112,16 @@ impl Core {
     pub(super) fn reduced(&mut self, values: Arc<Vec<f32>>, counts: Vec<u64>) {
         let round = self.app.round;
         self.app.stage = Stage::Applying;
-        self.app.kept.clear();
-        self.app.last = Some((round, Arc::clone(&values), counts.clone()));
+        let spent = self.app.kept.take_spent();
+        let last = self.app.last.replace((round, Arc::clone(&values), counts.clone()));
+        // The application is done with it; only a learner may still need it.
+        self.app.spare = last.and_then(|(_, values, _)| Arc::into_inner(values)).unwrap_or_default();
         if let Some(view) = &mut self.view {
             view.round = None;
         }
         self.dirty = true;
         self.teach(round, &values, &counts);
-        self.act(Action::Reduced { round, values, counts });
+        self.act(Action::Reduced { round, values, counts, spent });
     }
 
     /// A chunk from a peer: used, kept for later, or dropped.

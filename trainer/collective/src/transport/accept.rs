@@ -4,18 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use snafu::{ResultExt, Snafu};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio_tungstenite::accept_hdr_async_with_config;
+use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 
+use super::handshake::Handshake;
 use super::tls::Identity;
-use super::{Connection, ConnectionIds, HANDSHAKE, Incoming, SUBPROTOCOL, no_delay, web_socket_config};
+use super::{Connection, ConnectionIds, HANDSHAKE, Incoming, SUBPROTOCOL, TLS_READ, no_delay};
 use crate::core::MAX_EXECUTORS;
 use crate::frame::Codec;
 
@@ -73,22 +74,28 @@ async fn serve(
     no_delay(&stream);
     match identity {
         None => {
-            let shake = upgrade(stream, true, ids);
-            run(tokio::time::timeout(HANDSHAKE, shake).await.context(LateSnafu)??, incoming).await;
+            let shake = upgrade(stream);
+            let (stream, ahead) = tokio::time::timeout(HANDSHAKE, shake).await.context(LateSnafu)??;
+            let (reader, writer) = stream.into_split();
+            let codec = Codec { checksum: true };
+            run(Connection { reader, writer, ahead, id: ids.next(), dialed: None, codec }, incoming).await;
         }
         Some(identity) => {
-            let shake = async {
-                upgrade(identity.acceptor.accept(stream).await.context(TlsSnafu)?, false, ids).await
-            };
-            run(tokio::time::timeout(HANDSHAKE, shake).await.context(LateSnafu)??, incoming).await;
+            let stream = BufReader::with_capacity(TLS_READ, stream);
+            let shake = async { upgrade(identity.acceptor.accept(stream).await.context(TlsSnafu)?).await };
+            let (stream, ahead) = tokio::time::timeout(HANDSHAKE, shake).await.context(LateSnafu)??;
+            let (reader, writer) = tokio::io::split(stream);
+            let codec = Codec { checksum: false };
+            run(Connection { reader, writer, ahead, id: ids.next(), dialed: None, codec }, incoming).await;
         }
     }
     Ok(())
 }
 
-async fn run<S>(connection: Connection<S>, incoming: mpsc::Sender<Incoming>)
+async fn run<R, W>(connection: Connection<R, W>, incoming: mpsc::Sender<Incoming>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin + Send + 'static,
 {
     let id = connection.id;
     if let Err(error) = connection.run(incoming).await {
@@ -96,15 +103,11 @@ where
     }
 }
 
-async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: S,
-    checksum: bool,
-    ids: &ConnectionIds,
-) -> Result<Connection<S>, AcceptError> {
-    let socket = accept_hdr_async_with_config(stream, check_subprotocol, Some(web_socket_config()))
-        .await
-        .context(HandshakeSnafu)?;
-    Ok(Connection { socket, id: ids.next(), dialed: None, codec: Codec { checksum } })
+/// The stream after the handshake, and what came on it already.
+async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> Result<(S, Vec<u8>), AcceptError> {
+    let mut handshake = Handshake::new(stream);
+    drop(accept_hdr_async(&mut handshake, check_subprotocol).await.context(HandshakeSnafu)?);
+    Ok(handshake.into_parts())
 }
 
 #[allow(clippy::result_large_err, reason = "the signature is tungstenite's")]

@@ -2,25 +2,29 @@
 
 use std::time::Duration;
 
-use futures::stream::{SplitSink, SplitStream};
-use futures::{SinkExt, StreamExt};
+use rand_chacha::ChaCha8Rng;
 use snafu::{ResultExt, Snafu};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as WireCode;
-use tokio_tungstenite::tungstenite::{self, Message as WireMessage};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Message;
-use crate::core::{CloseCode, ConnectionId};
+use super::web_socket::{Frame, Inbox, Opcode, Outbox, ReadError, WebSocketError};
+use crate::core::{CloseCode, ConnectionId, Pool};
 use crate::frame::{Codec, FrameError};
 
 /// Messages that may wait to be sent to one peer. A round of a large model is some thousands; a peer that takes none for
 /// longer than that is closed by the heartbeat anyway.
-const QUEUE: usize = 16 * 1024;
+const QUEUE: usize = 64 * 1024;
+
+/// Bytes that are sent at once where there are so many: about a chunk.
+const BATCH: usize = 64 << 10;
+
+/// Close code of a plain goodbye, of RFC 6455.
+const NORMAL: u16 = 1000;
+/// Most bytes of a reason: what is left of a control frame beside the code.
+const MAX_REASON: usize = 123;
 
 /// How long a closing connection may take to send what is queued and to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -62,17 +66,25 @@ pub enum Outgoing {
     Close(CloseCode, String),
     /// The last thing, when nothing is wrong.
     Goodbye,
+    /// Answer to a ping.
+    Pong(Vec<u8>),
 }
 
 /// Why a connection ended.
 #[derive(Debug, Snafu)]
 #[non_exhaustive]
 pub enum ConnectionError {
-    /// The socket or the peer's WebSocket implementation.
+    /// The socket.
     #[snafu(display("failed to receive from a peer"))]
     Receive {
         /// What happened.
-        source: tungstenite::Error,
+        source: std::io::Error,
+    },
+    /// The peer's WebSocket implementation.
+    #[snafu(display("failed to understand a peer's WebSocket"))]
+    Frame {
+        /// What it did.
+        source: WebSocketError,
     },
     /// The peer closed it with a reason.
     #[snafu(display("failed to keep a connection: the peer closed it with code {code}: {reason}"))]
@@ -88,9 +100,6 @@ pub enum ConnectionError {
         /// What is wrong with it.
         source: FrameError,
     },
-    /// A WebSocket message of a kind that the protocol does not use.
-    #[snafu(display("failed to understand a peer: it sent text"))]
-    Text,
 }
 
 impl ConnectionError {
@@ -99,7 +108,9 @@ impl ConnectionError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Receive { .. } => true,
-            Self::Decode { .. } | Self::Text => false,
+            // Else the stream ended in the middle of something.
+            Self::Frame { source } => matches!(source, WebSocketError::Cut { .. }),
+            Self::Decode { .. } => false,
             Self::Closed { code, .. } => {
                 let lasting =
                     [CloseCode::Protocol, CloseCode::Version, CloseCode::Stranger, CloseCode::Superseded];
@@ -109,143 +120,185 @@ impl ConnectionError {
     }
 }
 
-/// An open WebSocket to a peer, over any stream of bytes.
+/// An open WebSocket to a peer, over any stream of bytes; handshakes are done.
 #[derive(Debug)]
-pub struct Connection<S> {
-    /// Handshakes are done.
-    pub socket: WebSocketStream<S>,
-    /// Its name.
-    pub id: ConnectionId,
-    /// Index of the peer that we dialled.
-    pub dialed: Option<u32>,
+pub(crate) struct Connection<R, W> {
+    pub(crate) reader: R,
+    pub(crate) writer: W,
+    /// What came with the handshake.
+    pub(crate) ahead: Vec<u8>,
+    pub(crate) id: ConnectionId,
+    /// The peer that we dialled; `None` when it dialled us.
+    pub(crate) dialed: Option<Dialed>,
     /// How frames are read and written.
-    pub codec: Codec,
+    pub(crate) codec: Codec,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
+/// What the end that dialled knows.
+#[derive(Debug)]
+pub(crate) struct Dialed {
+    /// Index of the peer.
+    pub(crate) index: u32,
+    /// What its frames are masked with.
+    pub(crate) keys: ChaCha8Rng,
+}
+
+impl<R, W> Connection<R, W>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
     /// Runs it to its end. `incoming` learns of everything, the end included.
     ///
     /// # Errors
     /// [`ConnectionError`] when the end was not ours and not a plain goodbye.
-    pub async fn run(self, incoming: mpsc::Sender<Incoming>) -> Result<(), ConnectionError> {
-        let Self { socket, id: connection, dialed, codec } = self;
+    pub(crate) async fn run(self, incoming: mpsc::Sender<Incoming>) -> Result<(), ConnectionError> {
+        let Self { reader, writer, ahead, id: connection, dialed, codec } = self;
         let (outgoing, queue) = mpsc::channel(QUEUE);
         let closing = CancellationToken::new();
-        let opened =
-            Incoming::Opened { connection, dialed, outgoing: outgoing.clone(), closing: closing.clone() };
+        let opened = Incoming::Opened {
+            connection,
+            dialed: dialed.as_ref().map(|dialed| dialed.index),
+            outgoing: outgoing.clone(),
+            closing: closing.clone(),
+        };
         if incoming.send(opened).await.is_err() {
             return Ok(());
         }
-        let (sink, mut stream) = socket.split();
-        let mut writer = AbortOnDropHandle::new(tokio::spawn(write(sink, queue, codec)));
+        let mut inbox = Inbox::new(reader, dialed.is_none(), ahead);
+        let outbox = Outbox::new(dialed.map(|dialed| dialed.keys));
+        let mut writer = AbortOnDropHandle::new(tokio::spawn(write(writer, outbox, queue, codec)));
         let mut writes = true;
         let result = tokio::select! {
-            result = read(&mut stream, connection, codec, &incoming) => result,
+            result = read(&mut inbox, connection, codec, &incoming, &outgoing) => result.map(Some),
             _ = &mut writer => {
                 writes = false;
-                Ok(())
+                Ok(None)
             }
-            () = closing.cancelled() => Ok(()),
+            () = closing.cancelled() => Ok(None),
         };
-        if let Err(ConnectionError::Decode { .. } | ConnectionError::Text) = &result {
-            let reason = "a frame that is no message".to_owned();
-            // A full queue means that the peer takes nothing: it will not miss the reason.
-            drop(outgoing.try_send(Outgoing::Close(CloseCode::Protocol, reason)));
-        }
+        let last = match &result {
+            Ok(Some(End::Closed)) => Some(Outgoing::Goodbye),
+            Err(ConnectionError::Decode { .. } | ConnectionError::Frame { .. }) => {
+                let reason = "a frame that is no message".to_owned();
+                Some(Outgoing::Close(CloseCode::Protocol, reason))
+            }
+            _ => None,
+        };
+        // A full queue means that the peer takes nothing: it will not miss the reason.
+        drop(last.map(|last| outgoing.try_send(last)));
         drop(outgoing);
         // First of all: the members of a view must not wait for our manners.
         let known = incoming.send(Incoming::Closed { connection }).await;
-        if known.is_ok()
-            && !matches!(result, Err(ConnectionError::Receive { .. } | ConnectionError::Closed { .. }))
-        {
+        let is_gone = matches!(result, Err(ConnectionError::Receive { .. } | ConnectionError::Closed { .. }));
+        if known.is_ok() && !is_gone {
             let goodbye = async {
                 if writes {
                     drop(writer.await);
                 }
                 // Closing with unread bytes would reset the connection and could destroy what the peer has not read yet.
-                while let Some(Ok(_)) = stream.next().await {}
+                if !matches!(result, Ok(Some(_))) {
+                    inbox.drain().await;
+                }
             };
             drop(tokio::time::timeout(GOODBYE, goodbye).await);
         }
-        result
+        result.map(drop)
     }
 }
 
-async fn read<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: &mut SplitStream<WebSocketStream<S>>,
+/// How reading ended where nothing was wrong.
+enum End {
+    /// The peer said goodbye.
+    Closed,
+    /// The stream ended, or nobody listens here.
+    Over,
+}
+
+async fn read<R: AsyncRead + Unpin>(
+    inbox: &mut Inbox<R>,
     connection: ConnectionId,
     codec: Codec,
     incoming: &mpsc::Sender<Incoming>,
-) -> Result<(), ConnectionError> {
-    while let Some(message) = stream.next().await {
-        match message.context(ReceiveSnafu)? {
-            WireMessage::Binary(frame) => {
-                let message = codec.decode(&frame).context(DecodeSnafu)?;
+    outgoing: &mpsc::Sender<Outgoing>,
+) -> Result<End, ConnectionError> {
+    let pool = Pool::default();
+    loop {
+        let frame = match inbox.next().await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Ok(End::Over),
+            Err(ReadError::Socket { source }) => return Err(source).context(ReceiveSnafu),
+            Err(ReadError::Frame { source }) => return Err(source).context(FrameSnafu),
+        };
+        match frame {
+            Frame::Binary(frame) => {
+                let message = codec.decode(frame, &pool).context(DecodeSnafu)?;
                 if incoming.send(Incoming::Message { connection, message }).await.is_err() {
-                    return Ok(());
+                    return Ok(End::Over);
                 }
             }
-            WireMessage::Close(None) => return Ok(()),
-            WireMessage::Close(Some(CloseFrame { code: WireCode::Normal, .. })) => return Ok(()),
-            WireMessage::Close(Some(CloseFrame { code, reason })) => {
-                return ClosedSnafu { code: u16::from(code), reason: reason.as_str() }.fail();
-            }
-            WireMessage::Ping(_) | WireMessage::Pong(_) => {}
-            WireMessage::Text(_) | WireMessage::Frame(_) => return TextSnafu.fail(),
+            // A full queue means that the peer takes nothing, a pong neither.
+            Frame::Ping(body) => drop(outgoing.try_send(Outgoing::Pong(body.to_vec()))),
+            Frame::Pong => {}
+            Frame::Close(None | Some((NORMAL, _))) => return Ok(End::Closed),
+            Frame::Close(Some((code, reason))) => return ClosedSnafu { code, reason }.fail(),
         }
     }
-    Ok(())
 }
 
-/// Sends what is queued: one `feed` a message, one `flush` when there is no more.
-async fn write<S: AsyncRead + AsyncWrite + Unpin>(
-    mut sink: SplitSink<WebSocketStream<S>, WireMessage>,
+/// Sends what is queued: a batch at once, and a flush when there is no more.
+async fn write<W: AsyncWrite + Unpin>(
+    mut writer: W,
+    mut outbox: Outbox,
     mut queue: mpsc::Receiver<Outgoing>,
     codec: Codec,
 ) -> Option<std::convert::Infallible> {
-    while let Some(first) = queue.recv().await {
+    let mut last = false;
+    while !last && let Some(first) = queue.recv().await {
         let mut next = Some(first);
         while let Some(outgoing) = next {
-            let message = match outgoing {
-                Outgoing::Message(message) => match codec.encode(&message) {
-                    Ok(frame) => WireMessage::Binary(frame),
-                    Err(error) => {
-                        tracing::error!(%error, "a message of ours fits no frame");
-                        close(
-                            &mut sink,
-                            WireCode::Library(CloseCode::Protocol.number()),
-                            "a message too long",
-                        )
-                        .await;
-                        return None;
-                    }
-                },
-                Outgoing::Close(code, reason) => {
-                    close(&mut sink, WireCode::Library(code.number()), &reason).await;
-                    return None;
-                }
-                Outgoing::Goodbye => {
-                    close(&mut sink, WireCode::Normal, "").await;
-                    return None;
-                }
-            };
-            sink.feed(message).await.ok()?;
-            next = queue.try_recv().ok();
+            last = put(&mut outbox, outgoing, codec);
+            next = if last { None } else { queue.try_recv().ok() };
+            if next.is_none() || outbox.bytes().len() >= BATCH {
+                writer.write_all(outbox.bytes()).await.ok()?;
+                outbox.clear();
+            }
         }
-        sink.flush().await.ok()?;
+        writer.flush().await.ok()?;
     }
+    // Half a close: what the peer has sent can still be read.
+    writer.shutdown().await.ok()?;
     None
 }
 
-async fn close<S: AsyncRead + AsyncWrite + Unpin>(
-    sink: &mut SplitSink<WebSocketStream<S>, WireMessage>,
-    code: WireCode,
-    reason: &str,
-) {
-    // A control frame carries at most 123 bytes of reason.
-    let end = (0..=reason.len().min(123)).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
-    let frame = CloseFrame { code, reason: reason[..end].into() };
-    if let Err(error) = sink.send(WireMessage::Close(Some(frame))).await {
-        tracing::debug!(%error, "failed to say why a connection is closed");
+/// Appends a frame; whether it is the last one.
+fn put(outbox: &mut Outbox, outgoing: Outgoing, codec: Codec) -> bool {
+    match outgoing {
+        Outgoing::Message(message) => match codec.outline(&message) {
+            Ok(outline) => {
+                outbox.push(Opcode::Binary, outline.len(), |place| outline.write(place));
+                return false;
+            }
+            Err(error) => {
+                tracing::error!(%error, "a message of ours fits no frame");
+                put_close(outbox, CloseCode::Protocol.number(), "a message too long");
+            }
+        },
+        Outgoing::Pong(body) => {
+            outbox.push(Opcode::Pong, body.len(), |place| place.copy_from_slice(&body));
+            return false;
+        }
+        Outgoing::Close(code, reason) => put_close(outbox, code.number(), &reason),
+        Outgoing::Goodbye => put_close(outbox, NORMAL, ""),
     }
+    true
+}
+
+fn put_close(outbox: &mut Outbox, code: u16, reason: &str) {
+    let end = reason.floor_char_boundary(MAX_REASON);
+    outbox.push(Opcode::Close, 2 + end, |place| {
+        let (number, words) = place.split_at_mut(2);
+        number.copy_from_slice(&code.to_be_bytes());
+        words.copy_from_slice(&reason.as_bytes()[..end]);
+    });
 }

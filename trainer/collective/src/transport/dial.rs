@@ -5,20 +5,21 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use snafu::{ResultExt, Snafu};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_tungstenite::client_async_with_config;
+use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 
 use super::connection::ConnectionError;
+use super::handshake::Handshake;
 use super::tls::Identity;
 use super::{
-    Connection, ConnectionIds, HANDSHAKE, Incoming, SERVER_NAME, SUBPROTOCOL, no_delay, web_socket_config,
+    Connection, ConnectionIds, Dialed, HANDSHAKE, Incoming, SERVER_NAME, SUBPROTOCOL, TLS_READ, no_delay,
 };
 use crate::AddressBook;
 use crate::frame::Codec;
@@ -73,7 +74,8 @@ pub(crate) async fn dial(dialer: Dialer) {
     let mut last = String::new();
     loop {
         let began = Instant::now();
-        let result = attempt(&dialer).await;
+        let keys = ChaCha8Rng::from_rng(&mut rng);
+        let result = attempt(&dialer, keys).await;
         if began.elapsed() >= GOOD {
             pause = SHORTEST;
         }
@@ -100,7 +102,7 @@ pub(crate) async fn dial(dialer: Dialer) {
     }
 }
 
-async fn attempt(dialer: &Dialer) -> Result<(), DialError> {
+async fn attempt(dialer: &Dialer, keys: ChaCha8Rng) -> Result<(), DialError> {
     let Dialer { index, peers, identity, ids, incoming, seed: _ } = dialer;
     let address = peers(*index);
     let connect = async {
@@ -110,38 +112,42 @@ async fn attempt(dialer: &Dialer) -> Result<(), DialError> {
         Ok(stream)
     };
     let named = |source| DialError::Keep { address: address.clone(), source };
+    let dialed = Some(Dialed { index: *index, keys });
     match identity {
         None => {
-            let shake = async { upgrade(connect.await?, &address, true, *index, ids).await };
-            let connection =
+            let shake = async { upgrade(connect.await?, &address).await };
+            let (stream, ahead) =
                 tokio::time::timeout(HANDSHAKE, shake).await.context(LateSnafu { address: &address })??;
+            let (reader, writer) = stream.into_split();
+            let codec = Codec { checksum: true };
+            let connection = Connection { reader, writer, ahead, id: ids.next(), dialed, codec };
             connection.run(incoming.clone()).await.map_err(named)
         }
         Some(identity) => {
             let shake = async {
-                let stream = identity.connector.connect(identity.name.clone(), connect.await?).await;
-                let stream = stream.context(TlsSnafu { address: &address })?;
-                upgrade(stream, &address, false, *index, ids).await
+                let stream = BufReader::with_capacity(TLS_READ, connect.await?);
+                let stream = identity.connector.connect(identity.name.clone(), stream).await;
+                upgrade(stream.context(TlsSnafu { address: &address })?, &address).await
             };
-            let connection =
+            let (stream, ahead) =
                 tokio::time::timeout(HANDSHAKE, shake).await.context(LateSnafu { address: &address })??;
+            let (reader, writer) = tokio::io::split(stream);
+            let codec = Codec { checksum: false };
+            let connection = Connection { reader, writer, ahead, id: ids.next(), dialed, codec };
             connection.run(incoming.clone()).await.map_err(named)
         }
     }
 }
 
+/// The stream after the handshake, and what came on it already.
 async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     address: &str,
-    checksum: bool,
-    index: u32,
-    ids: &ConnectionIds,
-) -> Result<Connection<S>, DialError> {
+) -> Result<(S, Vec<u8>), DialError> {
     let mut request =
         format!("ws://{SERVER_NAME}/").into_client_request().context(HandshakeSnafu { address })?;
     request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
-    let (socket, _) = client_async_with_config(request, stream, Some(web_socket_config()))
-        .await
-        .context(HandshakeSnafu { address })?;
-    Ok(Connection { socket, id: ids.next(), dialed: Some(index), codec: Codec { checksum } })
+    let mut handshake = Handshake::new(stream);
+    drop(client_async(request, &mut handshake).await.context(HandshakeSnafu { address })?);
+    Ok(handshake.into_parts())
 }

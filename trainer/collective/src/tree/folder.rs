@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Node, Tree};
 
 /// Something that the tree can sum.
-pub trait Summand {
-    /// `self + right`, elementwise; `self` is the left child's sum. Both have the same shape.
-    fn add(&mut self, right: &Self);
+pub trait Summand: Sized {
+    /// `self + right`, elementwise, and a summand whose memory is free again; `self` is the left child's sum. Both have the
+    /// same shape.
+    #[must_use]
+    fn merge(self, right: Self) -> (Self, Option<Self>);
 }
 
 /// The sum under one node: floats and, beside them, integers.
@@ -19,20 +21,27 @@ pub struct NodeSum {
     pub counts: Vec<u64>,
 }
 
-impl Summand for NodeSum {
-    fn add(&mut self, right: &Self) {
-        self.values.add(&right.values);
-        for (left, right) in self.counts.iter_mut().zip(&right.counts) {
-            *left = left.wrapping_add(*right);
+impl NodeSum {
+    /// `self + right`, elementwise.
+    pub fn add(&mut self, right: &Self) {
+        for (left, right) in self.values.iter_mut().zip(&right.values) {
+            *left += *right;
         }
+        add_counts(&mut self.counts, &right.counts);
     }
 }
 
-impl Summand for Vec<f32> {
-    fn add(&mut self, right: &Self) {
-        for (left, right) in self.iter_mut().zip(right) {
-            *left += *right;
-        }
+impl Summand for NodeSum {
+    fn merge(mut self, right: Self) -> (Self, Option<Self>) {
+        self.add(&right);
+        (self, Some(right))
+    }
+}
+
+/// Wraps, so that no input can end the process.
+pub(crate) fn add_counts(left: &mut [u64], right: &[u64]) {
+    for (left, right) in left.iter_mut().zip(right) {
+        *left = left.wrapping_add(*right);
     }
 }
 
@@ -50,7 +59,7 @@ pub struct Folder<T> {
     partial: BTreeMap<Node, T>,
     /// Nodes that were yielded: their leaves are not missing any more.
     yielded: BTreeSet<Node>,
-    /// Right summands, at most [`MOST_SPENT`].
+    /// Summands that were added to another, at most [`MOST_SPENT`].
     spent: Vec<T>,
 }
 
@@ -156,12 +165,12 @@ impl<T: Summand> Folder<T> {
                 self.partial.insert(node, sum);
                 return None;
             };
-            let right = if is_left { sibling } else { std::mem::replace(&mut sum, sibling) };
-            sum.add(&right);
+            let (left, right) = if is_left { (sum, sibling) } else { (sibling, sum) };
+            let (whole, spent) = left.merge(right);
             if self.spent.len() < MOST_SPENT {
-                self.spent.push(right);
+                self.spent.extend(spent);
             }
-            node = parent;
+            (node, sum) = (parent, whole);
         }
     }
 }
@@ -218,8 +227,9 @@ mod tests {
     fn sums_of_negative_zeros_stay_negative() {
         let mut folder = Folder::new(Tree::new(4));
         assert!(folder.want(&[Node { start: 0, len: 4 }]).is_empty());
-        let sums: Vec<_> = (0..4).flat_map(|leaf| folder.insert(leaf, vec![-0.0f32])).collect();
-        assert_eq!(sums[0].1[0].to_bits(), (-0.0f32).to_bits());
+        let zero = || NodeSum { values: vec![-0.0], counts: Vec::new() };
+        let sums: Vec<_> = (0..4).flat_map(|leaf| folder.insert(leaf, zero())).collect();
+        assert_eq!(sums[0].1.values[0].to_bits(), (-0.0f32).to_bits());
     }
 
     #[test]

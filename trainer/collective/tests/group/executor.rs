@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lockstep_collective::transport::SERVER_NAME;
-use lockstep_collective::tree::{Node, NodeSum, PartFolders, Summand, Tree};
+use lockstep_collective::tree::{Node, NodeSum, PartFolders, Tree};
 use lockstep_collective::{
     Action, Certificates, Command, Config, Group, GroupError, GroupOptions, Part, Plan,
 };
@@ -174,7 +174,7 @@ impl Executor {
                             send(Command::Sum { round, part, node, sum }).await;
                         }
                     }
-                    Action::Reduced { round: of, values, counts } => {
+                    Action::Reduced { round: of, values, counts, spent: _ } => {
                         assert_eq!(of, round);
                         assert_eq!(values.len(), job.len);
                         state = next_state(state, &values, &counts);

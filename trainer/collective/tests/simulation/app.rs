@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use lockstep_collective::tree::{Node, NodeSum, PartFolders, Summand, Tree};
+use lockstep_collective::tree::{Node, NodeSum, PartFolders, Tree};
 use lockstep_collective::{Action, Command, Hash, Part, Plan};
 
 /// The job: what every executor must compute, whoever takes part.
@@ -214,7 +214,7 @@ impl App {
                 self.todo = self.folders.missing().into();
                 work.extend(self.next_leaf(job));
             }
-            Action::Reduced { round, values, counts } => {
+            Action::Reduced { round, values, counts, spent: _ } => {
                 assert_eq!(round, self.round, "the result of another round than the one we are at");
                 let expected = &job.results[round as usize];
                 let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
