@@ -12,9 +12,9 @@ programs=target/release
 pytorch=$(scripts/python-env.sh pytorch) || pytorch=$LOCKSTEP_CACHE/python/no-pytorch
 tensorflow=$(scripts/python-env.sh tensorflow) || tensorflow=$LOCKSTEP_CACHE/python/no-tensorflow
 
-example() { # PACKAGE EXAMPLE NAME
+example() { # PACKAGE EXAMPLE
   if cargo build --locked --release --quiet --package "$1" --example "$2"; then
-    cp "$programs/examples/$2" "target/bench/examples/$3"
+    cp "$programs/examples/$2" target/bench/examples/
   else
     say "without the example $2 of $1"
   fi
@@ -22,10 +22,10 @@ example() { # PACKAGE EXAMPLE NAME
 say "building the examples"
 rm -rf target/bench/examples
 mkdir -p target/bench/examples
-example lockstep-libtorch train_step libtorch_train_step
-example lockstep-nn train_step train_step
-example lockstep-collective all_reduce all_reduce
-example lockstep-kernels convolution_rate convolution_rate
+example lockstep-libtorch libtorch_train_step
+example lockstep-nn train_step
+example lockstep-collective all_reduce
+example lockstep-kernels convolution_rate
 
 # CIFAR-10 where it is to be had, else random images of the same shape: every program computes the same for any pixels.
 beside=$REPOSITORY/../shared/data/cifar10-jpeg.tar.xz

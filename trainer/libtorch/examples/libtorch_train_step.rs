@@ -1,7 +1,7 @@
 //! Times whole train steps (forward, backward, Adam, running statistics) of the `TwoBlock` model on one engine thread.
 //!
-//! usage: train_step MICRO_BATCH STEPS
-//! Prints one line of JSON: the milliseconds of every step after ten steps of warm-up. `bench/run.py` runs it in turns
+//! usage: libtorch_train_step MICRO_BATCH STEPS
+//! Prints one line of JSON: the milliseconds of every step after ten steps of warm-up. `make bench` runs it in turns
 //! with PyTorch's.
 use std::num::NonZeroUsize;
 use std::sync::{Arc, mpsc};
@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<usize> =
         std::env::args().skip(1).map(|text| text.parse()).collect::<Result<_, _>>()?;
     let [micro_batch, steps] = arguments[..] else {
-        return Err("usage: train_step MICRO_BATCH STEPS".into());
+        return Err("usage: libtorch_train_step MICRO_BATCH STEPS".into());
     };
     let shape = Shape { height: 32, width: 32, channels: 3 };
     let model = Arc::new(Model::new(shape, 10, &two_block(10))?);
