@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         None => same_weights {
             any_number_of_executors_gives_the_same_weights
             a_run_resumed_by_another_number_of_executors_gives_the_same_weights
+            a_run_asked_twice_to_stop_stops_at_once_and_resumes_to_the_same_weights
             killed_executors_change_nothing
             a_finished_run_is_reported_and_fresh_starts_it_over
         }

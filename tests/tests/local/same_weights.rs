@@ -53,6 +53,27 @@ pub(crate) fn a_run_resumed_by_another_number_of_executors_gives_the_same_weight
     Ok(())
 }
 
+/// The second request comes while the first one waits for a checkpoint.
+pub(crate) fn a_run_asked_twice_to_stop_stops_at_once_and_resumes_to_the_same_weights(
+    data: &Data,
+) -> Result<()> {
+    let long = "training.epochs=5";
+    let undisturbed = Job::new(data)?.set(long).run(&["--executors", "2"])?;
+    let job = Job::new(data)?.set(long).set("checkpoint.everySteps=5");
+    let running = job.start(&["--executors", "2"])?;
+    job.reaches(10)?;
+    let process = Pid::from_raw(running.id() as i32).expect("a child has a pid");
+    kill_process(process, Signal::INT)?;
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    // It may have ended in between.
+    drop(kill_process(process, Signal::INT));
+    let output = running.output()?;
+    ensure!(output.status.code() == Some(130), "stopped: {} {}", output.status, text(&output.stderr));
+    let resumed = job.run(&["--executors", "2"])?;
+    ensure!(weights(&resumed) == weights(&undisturbed), "resumed: {resumed}\nundisturbed: {undisturbed}");
+    Ok(())
+}
+
 /// Executor 0, which writes the checkpoints, dies first.
 pub(crate) fn killed_executors_change_nothing(data: &Data) -> Result<()> {
     let long = "training.epochs=8";

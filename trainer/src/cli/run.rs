@@ -220,17 +220,21 @@ impl Executors {
                 }
                 joined = self.processes.join_next() => match joined {
                     Some(Ok((index, code))) => self.process_ended(index, code?, &mut ended),
+                    // Asked twice to stop.
+                    Some(Err(error)) if error.is_cancelled() => {}
                     Some(Err(error)) => return Err(std::io::Error::other(error)),
                     None => break,
                 },
                 Ok(()) = asked.changed() => {
                     if ended.interrupted {
-                        // Asked twice: dropping the processes kills them.
+                        display.note("stopping at once");
+                        // Dropping the processes kills them.
                         self.processes.abort_all();
+                    } else {
+                        ended.interrupted = true;
+                        display.note("stopping: waiting for a checkpoint (again to stop at once)");
+                        self.stop.send_replace(true);
                     }
-                    ended.interrupted = true;
-                    display.note("stopping: waiting for a checkpoint (again to stop at once)");
-                    self.stop.send_replace(true);
                 }
             }
         }
