@@ -66,7 +66,7 @@ pub(crate) fn a_run_asked_twice_to_stop_stops_at_once_and_resumes_to_the_same_we
     kill_process(process, Signal::INT)?;
     std::thread::sleep(std::time::Duration::from_millis(5));
     // It may have ended in between.
-    drop(kill_process(process, Signal::INT));
+    let _ = kill_process(process, Signal::INT);
     let output = running.output()?;
     ensure!(output.status.code() == Some(130), "stopped: {} {}", output.status, text(&output.stderr));
     let resumed = job.run(&["--executors", "2"])?;
