@@ -1,8 +1,8 @@
 //! What can go wrong with storage, and whether trying again can help.
 
-use std::io::ErrorKind;
-
 use snafu::Snafu;
+
+use crate::cause::{self, Cause};
 
 /// A failed action on a store or an object in it.
 #[derive(Debug, Snafu)]
@@ -16,7 +16,25 @@ pub enum Error {
         /// What is wrong with it and what would be right.
         reason: String,
     },
-    /// The location exists in the file system but cannot be used as a store.
+    /// A file with Hadoop's configuration or Kerberos' credentials.
+    #[snafu(display("failed to read {path}"))]
+    ReadConfiguration {
+        /// The file.
+        path: String,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// Hadoop's configuration does not lead to a NameNode.
+    #[snafu(display(
+        "failed to configure the access to {uri}; see core-site.xml and hdfs-site.xml in HADOOP_CONF_DIR"
+    ))]
+    ConfigureHdfs {
+        /// Location of the store.
+        uri: String,
+        /// The client's own error.
+        source: hdfs_native::HdfsError,
+    },
+    /// The location exists but cannot be used as a store.
     #[snafu(display("failed to open the folder {uri}"))]
     OpenFolder {
         /// Location of the store.
@@ -91,69 +109,36 @@ pub enum Error {
 impl Error {
     /// Whether the same call may succeed later without anybody changing the job.
     pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::OpenStore { .. } | Self::Address { .. } | Self::Conflict { .. } => false,
-            Self::OpenFolder { source, .. }
-            | Self::Read { source, .. }
-            | Self::Write { source, .. }
-            | Self::List { source, .. }
-            | Self::Delete { source, .. } => is_transient(source),
-        }
+        matches!(self.cause(), Cause::Transient | Cause::Full)
+    }
+
+    /// Whether somebody must free space or raise a quota first.
+    pub fn is_full(&self) -> bool {
+        self.cause() == Cause::Full
     }
 
     /// Whether the object simply is not there.
     pub fn is_not_found(&self) -> bool {
-        match self {
-            Self::OpenFolder { source, .. }
-            | Self::Read { source, .. }
-            | Self::Write { source, .. }
-            | Self::List { source, .. }
-            | Self::Delete { source, .. } => matches!(source, object_store::Error::NotFound { .. }),
-            Self::OpenStore { .. } | Self::Address { .. } | Self::Conflict { .. } => false,
-        }
+        self.cause() == Cause::NotFound
     }
 
     /// Whether the object is there already, with other bytes.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Conflict { .. })
     }
-}
 
-/// A full disk is transient: it can be freed while the job waits.
-fn is_transient(error: &object_store::Error) -> bool {
-    use object_store::Error as E;
-    match error {
-        E::NotFound { .. }
-        | E::InvalidPath { .. }
-        | E::NotSupported { .. }
-        | E::AlreadyExists { .. }
-        | E::Precondition { .. }
-        | E::NotModified { .. }
-        | E::NotImplemented { .. }
-        | E::PermissionDenied { .. }
-        | E::Unauthenticated { .. }
-        | E::UnknownConfigurationKey { .. } => false,
-        other => match io_error_kind(other) {
-            Some(kind) => !matches!(
-                kind,
-                ErrorKind::PermissionDenied
-                    | ErrorKind::ReadOnlyFilesystem
-                    | ErrorKind::NotADirectory
-                    | ErrorKind::IsADirectory
-                    | ErrorKind::InvalidFilename
-            ),
-            None => true,
-        },
-    }
-}
-
-fn io_error_kind(error: &object_store::Error) -> Option<ErrorKind> {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-            return Some(io.kind());
+    fn cause(&self) -> Cause {
+        match self {
+            Self::OpenStore { .. }
+            | Self::Address { .. }
+            | Self::Conflict { .. }
+            | Self::ReadConfiguration { .. } => Cause::Permanent,
+            Self::ConfigureHdfs { source, .. } => cause::of_hdfs(source),
+            Self::OpenFolder { source, .. }
+            | Self::Read { source, .. }
+            | Self::Write { source, .. }
+            | Self::List { source, .. }
+            | Self::Delete { source, .. } => cause::of(source),
         }
-        source = cause.source();
     }
-    None
 }

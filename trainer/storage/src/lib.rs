@@ -4,13 +4,21 @@
 //! being done to which object and whether trying again can help. Neighbours: `lockstep-records` reads shards
 //! through a [`Store`], the trainer writes checkpoints through one.
 //!
-//! Built today: `file://` and plain absolute paths. `hdfs://` and `s3://` are refused by name.
+//! `access` holds how stores are reached, `objects` the three kinds of stores, `retry` the attempts of a call, `cause` what
+//! an error means.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod access;
+mod cause;
 mod error;
+mod hdfs;
+mod io_runtime;
+mod objects;
+mod retry;
 mod store;
 mod uri;
 
+pub use access::{Access, Patience};
 pub use error::Error;
 pub use store::{Created, Entry, Store};
 

@@ -3,18 +3,15 @@
 use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
-use futures::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, local::LocalFileSystem, path::Path};
+use object_store::path::Path;
 use sha2::{Digest, Sha256};
 use snafu::{OptionExt, ResultExt};
 
 use crate::{
-    Result,
-    error::{
-        AddressSnafu, ConflictSnafu, DeleteSnafu, ListSnafu, OpenFolderSnafu, OpenStoreSnafu, ReadSnafu,
-        WriteSnafu,
-    },
-    uri::local_path,
+    Access, Patience, Result,
+    error::{AddressSnafu, ConflictSnafu, DeleteSnafu, ListSnafu, ReadSnafu, WriteSnafu},
+    objects::{Existing, Objects},
+    retry,
 };
 
 /// A folder of objects, wherever it lives. Cheap to clone; all clones share one connection.
@@ -22,7 +19,9 @@ use crate::{
 /// Paths given to its methods are relative to that folder, with `/` between segments.
 #[derive(Clone, Debug)]
 pub struct Store {
-    objects: Arc<dyn ObjectStore>,
+    objects: Objects,
+    patience: Patience,
+    /// Of everything this handle, or one that it was made from, may touch.
     prefix: Path,
     uri: Arc<str>,
 }
@@ -46,18 +45,22 @@ pub enum Created {
 }
 
 impl Store {
-    /// Opens `file:///path` or an absolute path. The folder need not exist: writing creates it.
+    /// Opens `hdfs://authority/path`, `s3://bucket/path`, `file:///path` or an absolute path, as the environment says.
     ///
     /// # Errors
-    /// A scheme that is not built, or a path that is not absolute.
+    /// As [`Store::open_with`].
     pub fn open(uri: &str) -> Result<Self> {
-        let path = local_path(uri)?;
-        let path = path.to_str().context(OpenStoreSnafu { uri, reason: "the path is not valid UTF-8" })?;
-        let objects = LocalFileSystem::new().with_fsync(true);
-        let prefix = Path::from_absolute_path(path)
-            .map_err(object_store::Error::from)
-            .context(OpenFolderSnafu { uri })?;
-        Ok(Self { objects: Arc::new(objects), prefix, uri: format!("file://{path}").into() })
+        Self::open_with(uri, &Access::from_env())
+    }
+
+    /// Opens a location without talking to it: it need not exist, writing creates it.
+    ///
+    /// # Errors
+    /// A URI that names no store, or configuration that leads nowhere.
+    pub fn open_with(uri: &str, access: &Access) -> Result<Self> {
+        let (objects, prefix, uri) = Objects::open(uri, access)?;
+        let uri = uri.strip_suffix('/').unwrap_or(&uri).into();
+        Ok(Self { objects, patience: access.patience(), prefix, uri })
     }
 
     /// The location, as `scheme://…` without a trailing slash.
@@ -68,14 +71,15 @@ impl Store {
     /// The store one or more folders further down.
     pub fn folder(&self, path: &str) -> Result<Self> {
         let prefix = self.locate(path)?;
-        Ok(Self { objects: Arc::clone(&self.objects), prefix, uri: format!("{}/{path}", self.uri).into() })
+        Ok(Self { prefix, uri: format!("{}/{path}", self.uri).into(), ..self.clone() })
     }
 
     /// The whole object.
     pub async fn get(&self, path: &str) -> Result<Bytes> {
         let location = self.locate(path)?;
-        let read = async { self.objects.get(&location).await?.bytes().await };
-        read.await.context(ReadSnafu { uri: &*self.uri, path })
+        let size = self.size(path).await?;
+        let read = retry::call(self.patience, size, || self.objects.get(&location)).await;
+        read.context(ReadSnafu { uri: &*self.uri, path })
     }
 
     /// The bytes of `range`; an error if the object ends before it does.
@@ -83,7 +87,8 @@ impl Store {
         let location = self.locate(path)?;
         let context = ReadSnafu { uri: &*self.uri, path };
         let wanted = range.end.saturating_sub(range.start);
-        let bytes = self.objects.get_range(&location, range.clone()).await.context(context)?;
+        let attempt = || self.objects.get_range(&location, range.clone());
+        let bytes = retry::call(self.patience, wanted, attempt).await.context(context)?;
         if bytes.len() as u64 != wanted {
             let reason =
                 format!("it ends at byte {}, before {}", range.start + bytes.len() as u64, range.end);
@@ -96,29 +101,24 @@ impl Store {
     /// Size of the object in bytes.
     pub async fn size(&self, path: &str) -> Result<u64> {
         let location = self.locate(path)?;
-        let meta = self.objects.head(&location).await.context(ReadSnafu { uri: &*self.uri, path })?;
-        Ok(meta.size)
+        let meta = retry::call(self.patience, 0, || self.objects.head(&location)).await;
+        Ok(meta.context(ReadSnafu { uri: &*self.uri, path })?.size)
     }
 
     /// Every object below `prefix` (`""` for all), sorted by path. Unfinished writes do not show.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
         let location = self.locate(prefix)?;
-        let found: Vec<_> = self
-            .objects
-            .list(Some(&location))
-            .try_collect()
-            .await
-            .context(ListSnafu { uri: &*self.uri, path: prefix })?;
-        let mut entries: Vec<Entry> = found
-            .into_iter()
-            .filter_map(|meta| {
-                let parts: Vec<_> =
-                    meta.location.prefix_match(&self.prefix)?.map(|part| part.as_ref().to_owned()).collect();
-                Some(Entry { path: parts.join("/"), size: meta.size })
-            })
-            .collect();
-        entries.sort();
-        Ok(entries)
+        let found = retry::call(self.patience, 0, || self.objects.list(&location)).await;
+        let found = found.context(ListSnafu { uri: &*self.uri, path: prefix })?;
+        let finished = found.into_iter().filter(|meta| !self.objects.is_unfinished(&meta.location));
+        Ok(self.entries(finished.map(|meta| (meta.location, meta.size))))
+    }
+
+    /// Temporary files below `prefix`, sorted by path: what is being written, or what dead writers left.
+    pub async fn unfinished(&self, prefix: &str) -> Result<Vec<Entry>> {
+        let location = self.locate(prefix)?;
+        let found = retry::call(self.patience, 0, || self.objects.unfinished(&location)).await;
+        Ok(self.entries(found.context(ListSnafu { uri: &*self.uri, path: prefix })?))
     }
 
     /// Creates the object unless it exists; one that exists with the same bytes is as good.
@@ -127,8 +127,9 @@ impl Store {
     /// [`crate::Error::Conflict`] when it exists with other bytes.
     pub async fn create(&self, path: &str, bytes: Bytes) -> Result<Created> {
         let location = self.locate(path)?;
-        match self.objects.put_opts(&location, bytes.clone().into(), PutMode::Create.into()).await {
-            Ok(_) => Ok(Created::New),
+        match self.write(&location, bytes.clone(), Existing::Keep).await {
+            Ok(()) => Ok(Created::New),
+            // Perhaps by an attempt of ours whose answer was lost.
             Err(object_store::Error::AlreadyExists { .. }) => {
                 let (found, wanted) = (digest(&self.get(path).await?), digest(&bytes));
                 if found == wanted {
@@ -143,17 +144,41 @@ impl Store {
     /// Writes the object in one atomic step, replacing what was there.
     pub async fn put(&self, path: &str, bytes: Bytes) -> Result<()> {
         let location = self.locate(path)?;
-        self.objects.put(&location, bytes.into()).await.context(WriteSnafu { uri: &*self.uri, path })?;
-        Ok(())
+        let written = self.write(&location, bytes, Existing::Replace).await;
+        written.context(WriteSnafu { uri: &*self.uri, path })
     }
 
     /// Deletes the object; one that is not there is fine.
     pub async fn delete(&self, path: &str) -> Result<()> {
         let location = self.locate(path)?;
-        match self.objects.delete(&location).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error).context(DeleteSnafu { uri: &*self.uri, path }),
+        let deleted = retry::call(self.patience, 0, || self.objects.delete(&location, &self.prefix)).await;
+        match deleted.context(DeleteSnafu { uri: &*self.uri, path }) {
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other,
         }
+    }
+
+    async fn write(
+        &self,
+        location: &Path,
+        bytes: Bytes,
+        existing: Existing,
+    ) -> Result<(), object_store::Error> {
+        let attempt = || self.objects.put(location, bytes.clone(), existing);
+        retry::call(self.patience, bytes.len() as u64, attempt).await
+    }
+
+    fn entries(&self, found: impl IntoIterator<Item = (Path, u64)>) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = found
+            .into_iter()
+            .filter_map(|(location, size)| {
+                let parts: Vec<_> =
+                    location.prefix_match(&self.prefix)?.map(|part| part.as_ref().to_owned()).collect();
+                Some(Entry { path: parts.join("/"), size })
+            })
+            .collect();
+        entries.sort();
+        entries
     }
 
     fn locate(&self, path: &str) -> Result<Path> {
@@ -228,6 +253,10 @@ mod tests {
         assert_eq!(paths, ["run/a", "run/step-1/m", "run/step-2/m"]);
         assert_eq!(store.folder("run").unwrap().list("").await.unwrap().len(), 3);
         assert!(store.list("nothing/here").await.unwrap().is_empty());
+        let left: Vec<_> = store.unfinished("").await.unwrap().into_iter().map(|entry| entry.path).collect();
+        assert_eq!(left, ["run/a#1"]);
+        store.delete("run/a#1").await.unwrap();
+        assert!(store.unfinished("").await.unwrap().is_empty());
     }
 
     #[tokio::test]

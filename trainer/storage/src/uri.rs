@@ -1,32 +1,56 @@
-//! From what a user writes to a place in the file system.
+//! From what a user writes to a place in a store.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::{Error, Result, error::OpenStoreSnafu};
 
-/// `file:///path` or `/path` as a path without a trailing slash.
-pub(crate) fn local_path(uri: &str) -> Result<PathBuf> {
-    let refuse = |reason: &str| -> Result<PathBuf> { OpenStoreSnafu { uri, reason }.fail() };
-    let path = match uri.split_once("://") {
-        None => uri,
-        Some(("file", rest)) if rest.starts_with('/') => rest,
-        Some(("file", _)) => return refuse("a file URI has no host: write file:///path"),
-        Some((scheme @ ("hdfs" | "s3"), _)) => {
-            return Err(Error::OpenStore {
-                uri: uri.to_owned(),
-                reason: format!("storage over {scheme}:// is not built yet; use file:///path"),
-            });
+/// Where a store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Location {
+    /// An absolute path without a trailing slash.
+    File(PathBuf),
+    /// `authority` is `host`, `host:port`, a name service, or empty for Hadoop's `fs.defaultFS`.
+    Hdfs { authority: String, path: String },
+    /// The path has no leading slash.
+    S3 { bucket: String, path: String },
+}
+
+impl Location {
+    /// Of `file:///path`, `/path`, `hdfs://authority/path` or `s3://bucket/path`.
+    pub(crate) fn parse(uri: &str) -> Result<Self> {
+        let refuse = |reason: &str| -> Result<Self> { OpenStoreSnafu { uri, reason }.fail() };
+        let Some((scheme, rest)) = uri.split_once("://") else {
+            return file(uri, uri);
+        };
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if authority.contains('@') {
+            return refuse("it holds a user name or password; credentials come from the environment");
         }
-        Some(_) => return refuse("unknown scheme; use file:///path"),
-    };
+        if path.split('/').any(|part| part == ".." || part == ".") {
+            return refuse("the path must not contain . or ..");
+        }
+        let path = path.trim_matches('/').to_owned();
+        match scheme {
+            "file" if authority.is_empty() => file(uri, rest),
+            "file" => refuse("a file URI has no host: write file:///path"),
+            "hdfs" => Ok(Self::Hdfs { authority: authority.to_owned(), path }),
+            "s3" if authority.is_empty() => refuse("it names no bucket: write s3://bucket/path"),
+            "s3" => Ok(Self::S3 { bucket: authority.to_owned(), path }),
+            _ => refuse("unknown scheme; use file://, hdfs:// or s3://"),
+        }
+    }
+}
+
+fn file(uri: &str, path: &str) -> Result<Location> {
+    let refuse = |reason: &str| Err(Error::OpenStore { uri: uri.to_owned(), reason: reason.to_owned() });
     if !path.starts_with('/') {
         return refuse("the path must be absolute");
     }
-    if Path::new(path).components().any(|part| matches!(part, std::path::Component::ParentDir)) {
+    if Path::new(path).components().any(|part| matches!(part, Component::ParentDir)) {
         return refuse("the path must not contain ..");
     }
     let trimmed = path.trim_end_matches('/');
-    Ok(PathBuf::from(if trimmed.is_empty() { "/" } else { trimmed }))
+    Ok(Location::File(PathBuf::from(if trimmed.is_empty() { "/" } else { trimmed })))
 }
 
 #[cfg(test)]
@@ -34,23 +58,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn file_uris_and_absolute_paths_name_the_same_folder() {
-        assert_eq!(local_path("file:///data/train/").unwrap(), PathBuf::from("/data/train"));
-        assert_eq!(local_path("/data/train").unwrap(), PathBuf::from("/data/train"));
-        assert_eq!(local_path("file:///").unwrap(), PathBuf::from("/"));
+    fn each_scheme_names_its_place() {
+        let file = |path: &str| Location::File(PathBuf::from(path));
+        let hdfs =
+            |authority: &str, path: &str| Location::Hdfs { authority: authority.into(), path: path.into() };
+        for (uri, location) in [
+            ("file:///data/train/", file("/data/train")),
+            ("/data/train", file("/data/train")),
+            ("file:///", file("/")),
+            ("hdfs://namenode:8020/data/train/", hdfs("namenode:8020", "data/train")),
+            ("hdfs://cluster/data", hdfs("cluster", "data")),
+            ("hdfs:///data", hdfs("", "data")),
+            ("hdfs://namenode", hdfs("namenode", "")),
+            ("s3://bucket/runs/x", Location::S3 { bucket: "bucket".into(), path: "runs/x".into() }),
+        ] {
+            assert_eq!(Location::parse(uri).unwrap(), location, "{uri}");
+        }
     }
 
     #[test]
     fn what_cannot_be_opened_is_refused_with_the_remedy() {
         for (uri, remedy) in [
-            ("hdfs://namenode:8020/x", "hdfs:// is not built yet"),
-            ("s3://bucket/x", "s3:// is not built yet"),
+            ("hdfs://user:secret@namenode/x", "user name"),
+            ("hdfs://namenode/a/../b", ".."),
+            ("s3:///x", "bucket"),
             ("ftp://host/x", "unknown scheme"),
             ("file://host/x", "file:///path"),
             ("relative/path", "absolute"),
             ("/data/../etc", ".."),
         ] {
-            let error = local_path(uri).unwrap_err();
+            let error = Location::parse(uri).unwrap_err();
             assert!(error.to_string().contains(remedy), "{uri}: {error}");
             assert!(!error.is_retryable());
         }
