@@ -12,7 +12,8 @@ mod uri;
 use crate::{
     quantity::Quantity,
     resolved::{
-        ResolvedCheckpoint, ResolvedData, ResolvedElastic, ResolvedJob, ResolvedSelection, ResultSpec,
+        ResolvedCheckpoint, ResolvedData, ResolvedElastic, ResolvedJob, ResolvedSelection, ResolvedStorage,
+        ResultSpec,
     },
     spec::{
         Checkpoint, CnnTrainingJobSpec, Data, DataSource, EXECUTORS_MAX, Elastic, Features, Mlflow, Shuffle,
@@ -101,7 +102,7 @@ pub fn resolve(spec: &CnnTrainingJobSpec) -> Result<ResolvedJob, Vec<Violation>>
     let data = sources(data, &mut report);
     let checkpoint = resolve_checkpoint(checkpoint, validates, &mut report);
     check_tracking(tracking.as_ref(), &mut report);
-    check_storage(storage.as_ref(), &mut report);
+    let storage = resolve_storage(storage.as_ref(), &data, &checkpoint, &mut report);
     let template = executor_template.clone().unwrap_or_default();
     match pod_parts::read(&template) {
         Ok(_) => {}
@@ -123,6 +124,7 @@ pub fn resolve(spec: &CnnTrainingJobSpec) -> Result<ResolvedJob, Vec<Violation>>
             result: ResultSpec { model, training, data: selection },
             data,
             checkpoint,
+            storage,
         })
     } else {
         report.0.sort();
@@ -319,18 +321,38 @@ fn check_tracking(tracking: Option<&Tracking>, report: &mut Report) {
     }
 }
 
-fn check_storage(storage: Option<&Storage>, report: &mut Report) {
+/// What reaches storage must have storage to reach: a forgotten scheme in a URI would else go unseen.
+fn resolve_storage(
+    storage: Option<&Storage>,
+    data: &ResolvedData,
+    checkpoint: &ResolvedCheckpoint,
+    report: &mut Report,
+) -> ResolvedStorage {
     let Storage { hadoop_config_map_ref, user, kerberos_secret_ref, s3_secret_ref } =
         storage.cloned().unwrap_or_default();
-    let remedy = "remove it and use file:///path on a mounted volume";
-    for (field, given, what) in [
-        ("storage.hadoopConfigMapRef", hadoop_config_map_ref.is_some(), "storage over hdfs://"),
-        ("storage.user", user.is_some(), "storage over hdfs://"),
-        ("storage.kerberosSecretRef", kerberos_secret_ref.is_some(), "storage over hdfs://"),
-        ("storage.s3SecretRef", s3_secret_ref.is_some(), "storage over s3://"),
+    let uris = || [&data.training_uri, &checkpoint.uri].into_iter().chain(&data.test_uri);
+    let (hdfs, s3) = (uris().any(|uri| uri::is_hdfs(uri)), uris().any(|uri| uri::is_s3(uri)));
+    for (field, given, used, scheme) in [
+        ("storage.hadoopConfigMapRef", hadoop_config_map_ref.is_some(), hdfs, "hdfs"),
+        ("storage.user", user.is_some(), hdfs, "hdfs"),
+        ("storage.kerberosSecretRef", kerberos_secret_ref.is_some(), hdfs, "hdfs"),
+        ("storage.s3SecretRef", s3_secret_ref.is_some(), s3, "s3"),
     ] {
-        if given {
-            report.not_built(field, what, remedy);
+        if given && !used {
+            report.add(
+                field,
+                format!("no URI of the job begins with {scheme}://; remove it or correct the URI"),
+            );
         }
     }
+    if kerberos_secret_ref.is_some() && hadoop_config_map_ref.is_none() {
+        report.add(
+            "storage.kerberosSecretRef",
+            "needs storage.hadoopConfigMapRef: only core-site.xml tells that the cluster asks for Kerberos",
+        );
+    }
+    if user.as_ref().is_some_and(String::is_empty) {
+        report.add("storage.user", "must have 1 to 256 characters");
+    }
+    ResolvedStorage { user }
 }

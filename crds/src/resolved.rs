@@ -22,6 +22,9 @@ pub struct ResolvedJob {
     pub data: ResolvedData,
     /// Where checkpoints go.
     pub checkpoint: ResolvedCheckpoint,
+    /// As whom storage is reached.
+    #[serde(default, skip_serializing_if = "ResolvedStorage::is_default")]
+    pub storage: ResolvedStorage,
 }
 
 /// How executors come and go.
@@ -218,4 +221,19 @@ pub struct ResolvedCheckpoint {
     pub keep: u32,
     /// Whether the one with the best validation accuracy is kept too.
     pub keep_best: bool,
+}
+
+/// As whom storage is reached. Never part of what determines the result.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResolvedStorage {
+    /// The user in HDFS; none: as the environment says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+}
+
+impl ResolvedStorage {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }

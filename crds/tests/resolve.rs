@@ -252,8 +252,10 @@ fn uris_have_a_known_scheme_and_no_credentials() {
         ("file:///a/../b", ".."),
         ("file:///a?b", "must not contain"),
         ("file:///a%20b", "must not contain"),
-        ("hdfs://namenode:8020/x", "storage over hdfs:// is not built yet; use file:///path"),
-        ("s3://bucket/x", "storage over s3:// is not built yet"),
+        ("hdfs://namenode:8020", "names no folder; use hdfs://namenode:8020/path"),
+        ("hdfs://namenode/a/../b", ".."),
+        ("s3://bucket/", "names no folder; use s3://bucket/path"),
+        ("s3:///x", "names no bucket"),
         ("", "1 to 2048"),
     ] {
         refused(json!({"data": {"training": {"uri": uri}}}), "data.training.uri", word);
@@ -269,6 +271,34 @@ fn uris_have_a_known_scheme_and_no_credentials() {
         violations.iter().all(|violation| !violation.message.contains("secret@")),
         "the password is not repeated"
     );
+}
+
+#[test]
+fn hdfs_and_s3_are_reached_as_storage_says() {
+    let hdfs = json!({"checkpoint": {"uri": "hdfs://namenode:8020/checkpoints"}});
+    assert_eq!(accepted(hdfs.clone()).storage.user, None);
+    let mut with_user = hdfs.clone();
+    with_user["storage"] = json!({"user": "ada", "hadoopConfigMapRef": {"name": "hadoop"}});
+    assert_eq!(accepted(with_user).storage.user.as_deref(), Some("ada"));
+    accepted(
+        json!({"data": {"training": {"uri": "s3://bucket/x"}}, "storage": {"s3SecretRef": {"name": "s"}}}),
+    );
+    accepted(json!({"data": {"test": {"uri": "hdfs:///x"}}}));
+
+    let mut kerberos = hdfs;
+    kerberos["storage"] = json!({"kerberosSecretRef": {"name": "k"}});
+    refused(kerberos, "storage.kerberosSecretRef", "hadoopConfigMapRef");
+}
+
+#[test]
+fn storage_that_no_uri_uses_is_refused() {
+    for (storage, field) in [
+        (json!({"hadoopConfigMapRef": {"name": "h"}}), "storage.hadoopConfigMapRef"),
+        (json!({"user": "u"}), "storage.user"),
+        (json!({"s3SecretRef": {"name": "s"}}), "storage.s3SecretRef"),
+    ] {
+        refused(json!({"storage": storage}), field, "no URI of the job begins with");
+    }
 }
 
 #[test]
@@ -427,10 +457,6 @@ fn what_is_not_built_yet_is_refused_by_name() {
         (json!({"training": {"numerics": {"precision": "BFloat16"}}}), "training.numerics.precision"),
         (json!({"tracking": {"tensorBoard": {"uri": "file:///t"}}}), "tracking.tensorBoard"),
         (json!({"tracking": {"mlflow": {"trackingUri": "http://m"}}}), "tracking.mlflow"),
-        (json!({"storage": {"hadoopConfigMapRef": {"name": "h"}}}), "storage.hadoopConfigMapRef"),
-        (json!({"storage": {"user": "u"}}), "storage.user"),
-        (json!({"storage": {"kerberosSecretRef": {"name": "k"}}}), "storage.kerberosSecretRef"),
-        (json!({"storage": {"s3SecretRef": {"name": "s"}}}), "storage.s3SecretRef"),
     ] {
         refused(changes, field, "not built yet");
     }

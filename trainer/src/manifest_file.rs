@@ -131,6 +131,6 @@ spec:
         );
         assert!(refused(&MANIFEST.replace("CnnTrainingJob", "Job"), &[]).contains("v1alpha1 Job"));
         assert!(refused("{", &[]).contains("failed to understand"));
-        assert!(refused(&MANIFEST.replace("file:///data/train", "hdfs://namenode/x"), &[]).contains("hdfs"));
+        assert!(refused(&MANIFEST.replace("file:///data/train", "hdfs://namenode"), &[]).contains("hdfs"));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lockstep_crds::{ResolvedJob, spec::StoppingMetric};
 use lockstep_nn::{Backend, Shape};
 use lockstep_records::{Dataset, order::Split};
-use lockstep_storage::Store;
+use lockstep_storage::{Access, Store};
 use snafu::{ResultExt, ensure};
 
 use crate::{
@@ -48,8 +48,9 @@ impl OpenedJob {
     pub(crate) async fn open(job: ResolvedJob, backends: &Backends) -> Result<Self, Failure> {
         let backend = backends.get(job.result.training.kernels)?;
         let (spec, checkpoint) = (&job.result, &job.checkpoint);
+        let access = Access::from_env().with_user(job.storage.user.as_deref());
         let (training_set, test_set) =
-            open_data(&job.data.training_uri, job.data.test_uri.as_deref()).await?;
+            open_data(&access, &job.data.training_uri, job.data.test_uri.as_deref()).await?;
         let digests: Vec<&str> = [&training_set].into_iter().chain(&test_set).map(Dataset::digest).collect();
         let inputs =
             serde_json::to_value(spec).map_err(|error| Failure::Spec { reason: error.to_string() })?;
@@ -76,7 +77,8 @@ impl OpenedJob {
         let learning_rate = LearningRate::new(&spec.training, &course);
         let fingerprint = fingerprint(&backend, &network, &course).await?;
 
-        let store = Store::open(&checkpoint.uri).context(OpenStoreSnafu { role: "checkpoint folder" })?;
+        let store = Store::open_with(&checkpoint.uri, &access)
+            .context(OpenStoreSnafu { role: "checkpoint folder" })?;
         let store = store
             .folder(&run_name(&result_hash, &fingerprint))
             .context(OpenStoreSnafu { role: "run folder" })?;
@@ -104,9 +106,13 @@ impl OpenedJob {
     }
 }
 
-async fn open_data(training: &str, test: Option<&str>) -> Result<(Dataset, Option<Dataset>), Failure> {
+async fn open_data(
+    access: &Access,
+    training: &str,
+    test: Option<&str>,
+) -> Result<(Dataset, Option<Dataset>), Failure> {
     let open = async |role: &'static str, uri: &str| {
-        let store = Store::open(uri).context(OpenStoreSnafu { role })?;
+        let store = Store::open_with(uri, access).context(OpenStoreSnafu { role })?;
         Dataset::open(store).await.context(OpenDataSnafu { role })
     };
     let training = open("training", training).await?;

@@ -20,14 +20,33 @@ pub(crate) fn check(field: &str, uri: &str, report: &mut Report) {
     match scheme {
         "file" => check_path(field, rest, report),
         "hdfs" | "s3" => {
-            report.not_built(
-                field,
-                &format!("storage over {scheme}://"),
-                "use file:///path on a mounted volume",
-            );
+            let path = rest.strip_prefix(authority).unwrap_or_default();
+            if path.len() < 2 {
+                report.add(
+                    field,
+                    format!(
+                        "names no folder; use {scheme}://{}/path",
+                        if scheme == "s3" { "bucket" } else { "namenode:8020" }
+                    ),
+                );
+            } else if scheme == "s3" && authority.is_empty() {
+                report.add(field, "names no bucket; use s3://bucket/path");
+            } else {
+                check_path(field, path, report);
+            }
         }
         _ => report.add(field, format!("has the unknown scheme {scheme:?}; use file://, hdfs:// or s3://")),
     }
+}
+
+/// Whether the URI is one of HDFS.
+pub(crate) fn is_hdfs(uri: &str) -> bool {
+    uri.starts_with("hdfs://")
+}
+
+/// Whether the URI is one of S3.
+pub(crate) fn is_s3(uri: &str) -> bool {
+    uri.starts_with("s3://")
 }
 
 fn check_path(field: &str, path: &str, report: &mut Report) {

@@ -52,9 +52,9 @@ pub(crate) fn what_is_not_built_yet_fails_and_names_the_field(world: &World) -> 
     world.product()?;
     let cases: Vec<Case> = vec![
         (
-            "/spec/data/training/uri",
-            json!("hdfs://namenode:8020/cifar10/train"),
-            &["data.training.uri", "not built yet"],
+            "/spec/data/validation",
+            json!({"uri": "file:///data/validation"}),
+            &["data.validation.uri", "not built yet"],
         ),
         (
             "/spec/training/numerics",

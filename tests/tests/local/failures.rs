@@ -121,7 +121,7 @@ pub(crate) fn a_spec_that_cannot_run_is_refused_with_field_and_remedy(data: &Dat
     for (change, wanted) in [
         ("training.globalBatchSize=100", "globalBatchSize"),
         ("executors=9", "executors"),
-        ("data.training.uri=hdfs://namenode:8020/x", "hdfs:// is not built yet"),
+        ("data.training.uri=hdfs://namenode:8020", "names no folder"),
         ("training.augmentation={translatePixels: 1000}", "translatePixels"),
         ("training.epoch=3", "training.epoch"),
     ] {

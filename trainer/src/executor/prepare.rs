@@ -76,7 +76,7 @@ impl Prepared {
 /// Starts the engine and the reading for `opened`, and says how to join the others.
 pub(super) fn prepare(opened: OpenedJob, place: Place) -> Result<(Prepared, Config, GroupOptions), Failure> {
     let OpenedJob {
-        job: ResolvedJob { executors, threads_per_executor, elastic, result, data, checkpoint },
+        job: ResolvedJob { executors, threads_per_executor, elastic, result, data, checkpoint, storage: _ },
         training_set,
         test_set,
         split,
