@@ -1,6 +1,6 @@
 //! The folder of one run: commits, finds, restores and prunes its checkpoints, and ends the run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use lockstep_nn::weights_sha256;
@@ -22,7 +22,7 @@ pub(crate) enum Error {
     Storage { action: &'static str, uri: String, source: lockstep_storage::Error },
     /// Another writer committed other bytes for the same step: one of the two is wrong.
     #[snafu(display(
-        "failed to commit {uri}/{id}: it was committed with other content; verify that checkpoint, delete its folder if it is damaged"
+        "failed to commit {uri}/{id}: a whole checkpoint of another state is there; one of its two writers computed wrong"
     ))]
     OtherContent { uri: String, id: CheckpointId, source: lockstep_storage::Error },
     /// The tensors of the state cannot be encoded.
@@ -94,46 +94,65 @@ impl RunFolder {
         let state =
             &TrainingState { cursor: state.cursor.clone().before_test(), tensors: state.tensors.clone() };
         let id = CheckpointId::of(&state.cursor);
-        let objects = [
+        let mut objects = vec![
             (MODEL, tensors::encode_model(&network.model, state).context(EncodeSnafu { id })?),
             (OPTIMIZER, tensors::encode_optimizer(&network.model, state).context(EncodeSnafu { id })?),
         ];
-        let mut files = BTreeMap::new();
-        for (name, content) in objects {
-            files.insert(name.to_owned(), FileDigest::of(&content));
-            self.create_object(id, name, content).await?;
-        }
+        let files = objects.iter().map(|(name, content)| ((*name).to_owned(), FileDigest::of(content)));
         let weights = weights_sha256(&network.model, &state.tensors.weights);
-        let manifest = Manifest::new(self.origin.clone(), state.hash(), weights, state.cursor.clone(), files);
-        let manifest = to_json(&manifest).context(EncodeJsonSnafu { object: MANIFEST })?;
-        match self.store.create(&id.path(MANIFEST), manifest).await {
-            Err(error) if error.is_conflict() => {
-                Err(error).context(OtherContentSnafu { uri: self.uri(), id })
-            }
-            other => {
-                other.context(StorageSnafu { action: "commit a checkpoint", uri: self.uri() })?;
-                Ok(id)
+        let (origin, cursor) = (self.origin.clone(), state.cursor.clone());
+        let manifest = Manifest::new(origin, state.hash(), weights, cursor, files.collect());
+        objects.push((MANIFEST, to_json(&manifest).context(EncodeJsonSnafu { object: MANIFEST })?));
+        for (name, content) in &objects {
+            match self.store.create(&id.path(name), content.clone()).await {
+                Err(error) if error.is_conflict() => {
+                    self.check_replaceable(network, id, state, error).await?;
+                    self.replace(id, &objects).await?;
+                    break;
+                }
+                other => other
+                    .map(|_| ())
+                    .context(StorageSnafu { action: "write a checkpoint", uri: self.uri() })?,
             }
         }
+        Ok(id)
     }
 
-    /// Other bytes under the name are what a dead writer left, as long as no manifest vouches for them.
-    async fn create_object(&self, id: CheckpointId, name: &str, content: Bytes) -> Result<()> {
-        let context = StorageSnafu { action: "write a checkpoint", uri: self.uri() };
-        let path = id.path(name);
-        match self.store.create(&path, content.clone()).await {
-            Err(error) if error.is_conflict() => {
-                let committed = self.store.size(&id.path(MANIFEST)).await;
-                match committed {
-                    Ok(_) => return Err(error).context(OtherContentSnafu { uri: self.uri(), id }),
-                    Err(error) if !error.is_not_found() => return Err(error).context(context),
-                    Err(_) => self.store.delete(&path).await.context(context)?,
-                }
-                self.store.create(&path, content).await.context(context)?;
-                Ok(())
+    /// Whether other bytes under a checkpoint's names may be replaced by those of `ours`: they may unless they are a whole
+    /// checkpoint of another state.
+    ///
+    /// What nothing vouches for is left by a dead writer. What its manifest no longer vouches for is damaged, can never be
+    /// restored, and would block its step for ever.
+    async fn check_replaceable(
+        &self,
+        network: &Network,
+        id: CheckpointId,
+        ours: &TrainingState,
+        conflict: lockstep_storage::Error,
+    ) -> Result<()> {
+        match self.load(network, id).await {
+            Ok(found) if found.hash() != ours.hash() => {
+                return Err(conflict).context(OtherContentSnafu { uri: self.uri(), id });
             }
-            other => other.map(|_| ()).context(context),
+            Err(LoadError::Storage { source }) if !source.is_not_found() => {
+                return Err(source).context(StorageSnafu { action: "verify a checkpoint", uri: self.uri() });
+            }
+            Ok(_) => tracing::warn!(checkpoint = %id, "replacing a damaged manifest"),
+            Err(error) => {
+                tracing::warn!(checkpoint = %id, %error, "replacing a checkpoint that is damaged or was never finished");
+            }
         }
+        Ok(())
+    }
+
+    /// Writes every object anew, the manifest last; each replacement is atomic. Readers verify digests, so a mix of old
+    /// and new objects is never taken for a checkpoint.
+    async fn replace(&self, id: CheckpointId, objects: &[(&str, Bytes)]) -> Result<()> {
+        for (name, content) in objects {
+            let written = self.store.put(&id.path(name), content.clone()).await;
+            written.context(StorageSnafu { action: "replace a damaged checkpoint", uri: self.uri() })?;
+        }
+        Ok(())
     }
 
     /// The newest committed checkpoint that is whole, with the state it holds; none if the run has none.
@@ -208,6 +227,24 @@ impl RunFolder {
         doomed.sort();
         for (_, path) in doomed {
             self.store.delete(&path).await.context(context)?;
+        }
+        self.clean(|id| id.is_some_and(|id| id < *newest)).await
+    }
+
+    /// Deletes every temporary file of the run. Only for a run that has its result: nobody needs to write any more.
+    pub(crate) async fn clean_up(&self) -> Result<()> {
+        self.clean(|_| true).await
+    }
+
+    /// Deletes the temporary files of the checkpoints (none: of the run itself) that `doomed` names. A writer that lives
+    /// after all finds its file gone and tries again.
+    async fn clean(&self, doomed: impl Fn(Option<CheckpointId>) -> bool) -> Result<()> {
+        let context = StorageSnafu { action: "delete what dead writers left", uri: self.uri() };
+        for entry in self.store.unfinished("").await.context(context)? {
+            let folder = entry.path.split_once('/').map(|(folder, _)| folder);
+            if doomed(folder.and_then(|folder| folder.parse().ok())) {
+                self.store.delete(&entry.path).await.context(context)?;
+            }
         }
         Ok(())
     }

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use lockstep_nn::weights_sha256;
 use snafu::Report;
-use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use crate::{
     checkpoint::{CheckpointId, Error, JobResult, RunFolder},
@@ -14,6 +18,8 @@ use crate::{
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A finished job waits no longer than this to leave its folder tidy.
+const CLEANING_UP: Duration = Duration::from_secs(10);
 
 enum Request {
     Commit(TrainingState),
@@ -126,10 +132,19 @@ async fn attempt(run: &RunFolder, network: &Network, request: &Request) -> Resul
         let result = JobResult::new(run.origin().clone(), weights, id.to_string(), *epochs, &state.cursor);
         run.finish(&result).await?;
         let result = run.result().await?.unwrap_or(result);
+        clean_up(run).await;
         return Ok(Saved::Result(Box::new(result)));
     }
     if let Err(error) = run.prune().await {
         tracing::warn!(error = %Report::from_error(&error), "pruning failed; the next checkpoint tries again");
     }
     Ok(Saved::Checkpoint { id, round: state.cursor.round })
+}
+
+async fn clean_up(run: &RunFolder) {
+    match timeout(CLEANING_UP, run.clean_up()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(error = %Report::from_error(&error), "temporary files are left"),
+        Err(_) => tracing::warn!("temporary files are left: storage does not answer in time"),
+    }
 }

@@ -176,3 +176,39 @@ async fn the_checkpoint_of_a_finished_job_is_the_one_before_its_test() {
     run.commit(network, &last).await.unwrap();
     assert_eq!(run.restore(network).await.unwrap().unwrap().1.hash(), last.hash());
 }
+
+#[tokio::test]
+async fn committing_a_damaged_checkpoint_again_repairs_it() {
+    let fixture = fixture(3, None);
+    let Fixture { run, network, folder } = &fixture;
+    run.commit(network, &state(network, 10)).await.unwrap();
+    for object in [MODEL, OPTIMIZER, MANIFEST] {
+        let path = folder.path().join("step-00000010").join(object);
+        let good = std::fs::read(&path).unwrap();
+        for damaged in [&good[..good.len() / 2], b"", b"other"] {
+            std::fs::write(&path, damaged).unwrap();
+            assert!(run.restore(network).await.unwrap().is_none(), "{object}");
+            run.commit(network, &state(network, 10)).await.unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), good, "{object}");
+            assert_eq!(run.restore(network).await.unwrap().unwrap().0.step, 10);
+        }
+    }
+}
+
+#[tokio::test]
+async fn temporary_files_of_older_steps_go_at_a_prune_and_all_go_at_the_end() {
+    let fixture = fixture(3, None);
+    let Fixture { run, network, folder } = &fixture;
+    run.commit(network, &state(network, 5)).await.unwrap();
+    for step in ["step-00000004", "step-00000006"] {
+        std::fs::create_dir(folder.path().join(step)).unwrap();
+        std::fs::write(folder.path().join(step).join(format!("{MODEL}#1")), b"half").unwrap();
+    }
+    let left = async || run.store.unfinished("").await.unwrap().len();
+    assert_eq!(left().await, 2);
+    run.prune().await.unwrap();
+    assert_eq!(left().await, 1, "a newer one may be in the making");
+    run.clean_up().await.unwrap();
+    assert_eq!(left().await, 0);
+    assert_eq!(run.restore(network).await.unwrap().unwrap().0.step, 5);
+}
