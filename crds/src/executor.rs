@@ -148,6 +148,28 @@ pub struct ExecutorReport {
     /// Why the executor waits, or its last words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// What storage refuses at present; it is tried again for as long as the job lives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage_trouble: Option<StorageTrouble>,
+}
+
+/// What storage refuses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StorageTrouble {
+    /// What has to happen for it to end.
+    pub kind: StorageTroubleKind,
+    /// What was being done to which object, what the store said, and the remedy.
+    pub message: String,
+}
+
+/// What has to happen for a trouble with storage to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StorageTroubleKind {
+    /// Somebody frees space or raises a quota.
+    Full,
+    /// The store answers again.
+    Unavailable,
 }
 
 /// A view of the executors.

@@ -313,7 +313,7 @@ impl Executor {
             self.state.cursor = course.after_evaluation(cursor, score);
         }
         if self.is_writer() && self.prepared.is_checkpoint_due(&self.state.cursor) {
-            self.saver.commit_if_idle(self.state.clone());
+            self.saver.commit_newest(self.state.clone());
         }
         Ok(())
     }
@@ -344,9 +344,9 @@ impl Executor {
                 self.done(&result);
                 Ok(())
             }
-            Saved::Retrying(message) => {
-                tracing::warn!(message, "storage fails; trying again");
-                self.reporter.message(message);
+            Saved::Retrying(trouble) => {
+                tracing::warn!(message = trouble.message, "storage fails; trying again");
+                self.reporter.storage_trouble(Some(trouble));
                 Ok(())
             }
             Saved::Failed(source) => Err(source).context(CheckpointSnafu),

@@ -55,6 +55,13 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Whether somebody must free space or raise a quota first.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Storage { source, .. } if source.is_full())
+    }
+}
+
 type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Which checkpoints pruning leaves.

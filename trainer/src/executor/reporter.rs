@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use lockstep_crds::executor::{
-    BestReport, CheckpointReport, ExecutorPhase, ExecutorReport, JobResult, ViewReport,
+    BestReport, CheckpointReport, ExecutorPhase, ExecutorReport, JobResult, StorageTrouble, ViewReport,
 };
 use tokio::sync::watch;
 
@@ -59,8 +59,13 @@ impl Reporter {
         }
     }
 
-    pub(super) fn message(&self, message: String) {
-        self.report.send_modify(|report| report.message = Some(message));
+    /// What storage refuses; none: it works again.
+    pub(super) fn storage_trouble(&self, trouble: Option<StorageTrouble>) {
+        self.report.send_if_modified(|report| {
+            let changed = report.storage_trouble != trouble;
+            report.storage_trouble = trouble;
+            changed
+        });
     }
 
     pub(crate) fn failed(&self, message: String) {
@@ -126,6 +131,7 @@ impl Reporter {
             report.checkpoint =
                 Some(CheckpointReport { uri, step: id.step, time: jiff::Timestamp::now().to_string() });
             report.message = None;
+            report.storage_trouble = None;
         });
     }
 
@@ -137,6 +143,7 @@ impl Reporter {
         self.report.send_modify(|report| {
             report.phase = ExecutorPhase::Finished;
             report.message = None;
+            report.storage_trouble = None;
             report.eta_seconds = None;
             report.step = result.steps;
             report.epoch = result.epochs.into();

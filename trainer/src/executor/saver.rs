@@ -1,17 +1,22 @@
 //! Writes checkpoints and the result off the training path: one task, one write at a time.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
+use lockstep_crds::executor::{StorageTrouble, StorageTroubleKind};
 use lockstep_nn::weights_sha256;
 use snafu::Report;
 use tokio::{
-    sync::mpsc,
+    sync::{Notify, mpsc},
     task::JoinHandle,
     time::{sleep, timeout},
 };
 
 use crate::{
     checkpoint::{CheckpointId, Error, JobResult, RunFolder},
+    failure::chain,
     network::Network,
     state::TrainingState,
 };
@@ -37,7 +42,7 @@ pub(super) enum Saved {
     /// The run's result, as read back.
     Result(Box<JobResult>),
     /// Storage failed and may recover; the request is still being worked on.
-    Retrying(String),
+    Retrying(StorageTrouble),
     /// Trying again cannot help.
     Failed(Error),
 }
@@ -46,37 +51,59 @@ pub(super) enum Saved {
 pub(super) struct Saver {
     requests: mpsc::UnboundedSender<Request>,
     answers: mpsc::UnboundedReceiver<Saved>,
-    /// Requests without a final answer. States share their tensors with the loop's until that changes them.
-    open: usize,
+    newest: Arc<Newest>,
     task: JoinHandle<()>,
+}
+
+/// The state of the newest checkpoint that was due and has not been begun. Training never waits for storage, and memory
+/// stays bounded: a newer state takes the place of an older one.
+#[derive(Default)]
+struct Newest {
+    state: Mutex<Option<TrainingState>>,
+    filled: Notify,
+}
+
+impl Newest {
+    fn put(&self, state: TrainingState) {
+        if let Some(older) = self.slot().replace(state) {
+            tracing::warn!(
+                step = older.cursor.step,
+                "skipping a checkpoint: storage is slower than they are due"
+            );
+        }
+        self.filled.notify_one();
+    }
+
+    fn take(&self) -> Option<TrainingState> {
+        self.slot().take()
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<TrainingState>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Saver {
     pub(super) fn start(run: RunFolder, network: Network) -> Self {
-        let (requests, mut inbox) = mpsc::unbounded_channel();
+        let (requests, inbox) = mpsc::unbounded_channel();
         let (outbox, answers) = mpsc::unbounded_channel();
-        let task = tokio::spawn(async move {
-            while let Some(request) = inbox.recv().await {
-                serve(&run, &network, request, &outbox).await;
-            }
-        });
-        Self { requests, answers, open: 0, task }
+        let newest = Arc::<Newest>::default();
+        let writer = Writer { run, network, newest: Arc::clone(&newest), outbox };
+        let task = tokio::spawn(writer.work(inbox));
+        Self { requests, answers, newest, task }
     }
 
-    /// Commits `state`, after what was asked for before.
+    /// Commits `state`, after what was asked for before, and answers when it is done.
     pub(super) fn commit(&mut self, state: TrainingState) {
         self.ask(Request::Commit(state));
     }
 
-    /// Commits `state` unless storage is still busy with an earlier one: training never waits, memory stays bounded.
-    pub(super) fn commit_if_idle(&mut self, state: TrainingState) {
-        if self.open == 0 || state.cursor.training_has_ended() {
+    /// Commits `state`, or a newer one that is given before storage is ready for it.
+    pub(super) fn commit_newest(&mut self, state: TrainingState) {
+        if state.cursor.training_has_ended() {
             self.commit(state);
         } else {
-            tracing::warn!(
-                step = state.cursor.step,
-                "skipping a checkpoint: the one before is still being written"
-            );
+            self.newest.put(state);
         }
     }
 
@@ -87,14 +114,17 @@ impl Saver {
 
     /// The next answer; waits for ever if nothing was asked for.
     pub(super) async fn next(&mut self) -> Saved {
-        let Some(saved) = self.answers.recv().await else { return std::future::pending().await };
-        self.open -= usize::from(!matches!(saved, Saved::Retrying(_)));
-        saved
+        match self.answers.recv().await {
+            Some(saved) => saved,
+            None => std::future::pending().await,
+        }
     }
 
     fn ask(&mut self, request: Request) {
+        // An older state than the request's.
+        self.newest.take();
         // The task ends only with this handle.
-        self.open += usize::from(self.requests.send(request).is_ok());
+        let _ = self.requests.send(request);
     }
 }
 
@@ -104,24 +134,65 @@ impl Drop for Saver {
     }
 }
 
-async fn serve(run: &RunFolder, network: &Network, request: Request, outbox: &mpsc::UnboundedSender<Saved>) {
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let saved = match attempt(run, network, &request).await {
-            Ok(saved) => saved,
-            Err(error) if error.is_retryable() => {
-                let message = Report::from_error(&error).to_string();
-                let _ = outbox.send(Saved::Retrying(message));
-                sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-                continue;
+/// The writing task.
+struct Writer {
+    run: RunFolder,
+    network: Network,
+    newest: Arc<Newest>,
+    outbox: mpsc::UnboundedSender<Saved>,
+}
+
+impl Writer {
+    async fn work(self, mut inbox: mpsc::UnboundedReceiver<Request>) {
+        loop {
+            tokio::select! {
+                request = inbox.recv() => match request {
+                    Some(request) => self.serve(request, false).await,
+                    None => return,
+                },
+                () = self.newest.filled.notified() => {
+                    if let Some(state) = self.newest.take() {
+                        self.serve(Request::Commit(state), true).await;
+                    }
+                }
             }
-            Err(error) => Saved::Failed(error),
-        };
-        // Nobody listens any more when the executor has ended.
-        let _ = outbox.send(saved);
-        return;
+        }
     }
+
+    /// Works on `request` until it is done or cannot be; one that `may_advance` gives way to a newer state meanwhile.
+    async fn serve(&self, mut request: Request, may_advance: bool) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let saved = match attempt(&self.run, &self.network, &request).await {
+                Ok(saved) => saved,
+                Err(error) if error.is_retryable() => {
+                    let _ = self.outbox.send(Saved::Retrying(trouble(&error)));
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    if may_advance && let Some(newer) = self.newest.take() {
+                        request = Request::Commit(newer);
+                    }
+                    continue;
+                }
+                Err(error) => Saved::Failed(error),
+            };
+            // Nobody listens any more when the executor has ended.
+            let _ = self.outbox.send(saved);
+            return;
+        }
+    }
+}
+
+/// What a person needs to know of a store that refuses.
+fn trouble(error: &Error) -> StorageTrouble {
+    let words = chain(error);
+    if error.is_full() {
+        let message = format!(
+            "{words}: storage is full; free space or raise the quota: training goes on, and the newest state is saved then"
+        );
+        return StorageTrouble { kind: StorageTroubleKind::Full, message };
+    }
+    StorageTrouble { kind: StorageTroubleKind::Unavailable, message: format!("{words}; trying again") }
 }
 
 async fn attempt(run: &RunFolder, network: &Network, request: &Request) -> Result<Saved, Error> {

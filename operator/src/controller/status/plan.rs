@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 use lockstep_crds::{
     Violation,
-    executor::{ExecutorPhase, ExecutorReport},
+    executor::{ExecutorPhase, ExecutorReport, StorageTroubleKind},
     status::{CnnTrainingJobStatus, ExecutorCounts, Phase},
 };
 
@@ -185,6 +185,17 @@ struct State<'a> {
     endings: &'a [pods::Ending],
 }
 
+const STORAGE_FULL: &str = "StorageFull";
+const STORAGE_UNAVAILABLE: &str = "StorageUnavailable";
+/// Reasons of the condition Progressing while storage refuses something.
+pub(super) const STORAGE_REASONS: [&str; 2] = [STORAGE_FULL, STORAGE_UNAVAILABLE];
+
+/// Reason and message of the condition Progressing.
+pub(super) fn reason_of_progress(status: &CnnTrainingJobStatus) -> Option<(&str, &str)> {
+    let condition = status.conditions.iter().find(|condition| condition.type_ == "Progressing")?;
+    Some((&condition.reason, &condition.message))
+}
+
 struct Judgement {
     phase: Phase,
     reason: &'static str,
@@ -210,7 +221,12 @@ impl State<'_> {
             return verdict(
                 Phase::Running,
                 "Finishing",
-                "training is complete; executors save the result and end".to_owned(),
+                match self.storage_trouble() {
+                    Some((_, words)) => {
+                        format!("training is complete, and its result waits for storage: {words}")
+                    }
+                    None => "training is complete; executors save the result and end".to_owned(),
+                },
             );
         }
         if self.suspend {
@@ -230,7 +246,9 @@ impl State<'_> {
             return verdict(Phase::Recovering, "ExecutorsLost", "training went on after a loss".to_owned());
         }
         if joined >= wanted {
-            return verdict(Phase::Running, "Training", "all executors train".to_owned());
+            let (reason, message) =
+                self.storage_trouble().unwrap_or_else(|| ("Training", "all executors train".to_owned()));
+            return verdict(Phase::Running, reason, message);
         }
         if joined > 0 {
             let lost = self.previous.executors.is_some_and(|counts| counts.joined > joined)
@@ -257,6 +275,23 @@ impl State<'_> {
         } else {
             verdict(Phase::Starting, "Starting", message)
         }
+    }
+
+    /// Reason and message, where storage refuses an executor something. Training goes on without it. Executors that were
+    /// not asked have nothing new to say.
+    fn storage_trouble(&self) -> Option<(&'static str, String)> {
+        let Some(answers) = self.answers else {
+            let known = reason_of_progress(self.previous);
+            let (reason, message) = known.filter(|(reason, _)| STORAGE_REASONS.contains(reason))?;
+            let reason = STORAGE_REASONS.into_iter().find(|known| *known == reason)?;
+            return Some((reason, message.to_owned()));
+        };
+        let trouble = answers.iter().find_map(|report| report.storage_trouble.as_ref())?;
+        let reason = match trouble.kind {
+            StorageTroubleKind::Full => STORAGE_FULL,
+            StorageTroubleKind::Unavailable => STORAGE_UNAVAILABLE,
+        };
+        Some((reason, trouble.message.clone()))
     }
 
     /// Whether executors say that they lost one which was there at both looks. When a job is scaled down more were there

@@ -1,6 +1,6 @@
 //! The events of a job: what changed from one status to the next, in the words of its user.
 
-use super::plan::is_true;
+use super::plan::{STORAGE_REASONS, is_true, reason_of_progress};
 use kube::runtime::events::EventType;
 use lockstep_crds::status::{CnnTrainingJobStatus, ExecutorCounts, Phase};
 
@@ -38,6 +38,17 @@ pub(crate) fn story(previous: &CnnTrainingJobStatus, next: &CnnTrainingJobStatus
     }
     if previous.executors.is_some() && was.desired != is.desired {
         tell(EventType::Normal, "Scaled", format!("from {} to {} executors", was.desired, is.desired));
+    }
+    let trouble = |status| reason_of_progress(status).filter(|(reason, _)| STORAGE_REASONS.contains(reason));
+    match (trouble(previous).map(|(reason, _)| reason), trouble(next)) {
+        (before, Some((reason, words))) if before != Some(reason) => {
+            let reason = STORAGE_REASONS.into_iter().find(|known| *known == reason).unwrap_or_default();
+            tell(EventType::Warning, reason, words.to_owned());
+        }
+        (Some(_), None) if !ended => {
+            tell(EventType::Normal, "StorageRecovered", "storage takes what it is given again".to_owned());
+        }
+        _ => {}
     }
     if became(Phase::Suspended) {
         tell(EventType::Normal, "Suspended", "executors leave after a checkpoint".to_owned());

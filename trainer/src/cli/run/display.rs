@@ -1,12 +1,12 @@
 //! What a person sees while a job runs: one bar for the job, lines for what happens to it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use lockstep_crds::executor::{ExecutorPhase, ExecutorReport};
+use lockstep_crds::executor::{ExecutorPhase, ExecutorReport, StorageTroubleKind};
 
 use crate::course::Course;
 
@@ -26,6 +26,8 @@ pub(super) struct Display {
     reported_epoch: u64,
     /// (index, incarnation) of executors whose last words were shown.
     failures: BTreeSet<(u32, u64)>,
+    /// Of executors by index, as far as they have any.
+    storage_troubles: BTreeMap<u32, StorageTroubleKind>,
 }
 
 /// What was measured over the whole run.
@@ -56,6 +58,7 @@ impl Display {
             last_line: None,
             reported_epoch: 0,
             failures: BTreeSet::new(),
+            storage_troubles: BTreeMap::new(),
         };
         display.note(&format!(
             "training on {} images, {} epochs of {} steps, with {executors} x {threads} threads",
@@ -85,6 +88,7 @@ impl Display {
             }
             return;
         }
+        self.show_storage(report);
         if report.step < self.newest.step {
             return;
         }
@@ -98,6 +102,21 @@ impl Display {
         self.bar.set_prefix(format!("epoch {}/{}", (report.epoch + 1).min(report.epochs), report.epochs));
         self.bar.set_message(self.status());
         self.print_lines();
+    }
+
+    /// A line when trouble with storage begins and when it ends.
+    fn show_storage(&mut self, report: &ExecutorReport) {
+        let before = match &report.storage_trouble {
+            Some(trouble) => self.storage_troubles.insert(report.index, trouble.kind),
+            None => self.storage_troubles.remove(&report.index),
+        };
+        match &report.storage_trouble {
+            Some(trouble) if before != Some(trouble.kind) => {
+                self.note(&format!("executor {}: {}", report.index, trouble.message));
+            }
+            None if before.is_some() => self.note(&format!("executor {}: storage works again", report.index)),
+            _ => {}
+        }
     }
 
     fn status(&self) -> String {

@@ -1,8 +1,9 @@
 //! Tables of facts and the statuses they give.
 
 use super::*;
+use crate::controller::status::story::story;
 use crate::test_support::{at, ended_pod, pod, ready_pod};
-use lockstep_crds::executor::{BestReport, CheckpointReport, JobResult, ViewReport};
+use lockstep_crds::executor::{BestReport, CheckpointReport, JobResult, StorageTrouble, ViewReport};
 use serde_json::{Value, json};
 
 fn job(conditions: Value) -> Job {
@@ -207,6 +208,34 @@ fn an_image_that_cannot_be_pulled_stalls_the_job() {
     let status = Case { pods: vec![waiting], answers: Some(vec![]), ..Case::default() }.plan();
     assert_eq!(status.phase, Some(Phase::Stalled));
     assert_eq!(condition(&status, "Progressing").reason, "ImagePullFailed");
+}
+
+#[test]
+fn full_storage_shows_while_training_goes_on_and_is_gone_when_there_is_room() {
+    let trouble = StorageTrouble {
+        kind: StorageTroubleKind::Full,
+        message: "failed to write hdfs://namenode/x: storage is full".to_owned(),
+    };
+    let mut full = member(0, 40);
+    full.storage_trouble = Some(trouble.clone());
+    let asked = |reports: Option<Vec<ExecutorReport>>, previous: CnnTrainingJobStatus| {
+        Case { previous, answers: reports, ..Case::default() }.plan()
+    };
+    let status = asked(Some(vec![full, member(1, 40)]), running());
+    assert_eq!(status.phase, Some(Phase::Running));
+    let progressing = condition(&status, "Progressing");
+    assert_eq!((progressing.reason.as_str(), &progressing.message), ("StorageFull", &trouble.message));
+
+    let unasked = asked(None, status);
+    assert_eq!(condition(&unasked, "Progressing").reason, "StorageFull");
+    assert_eq!(
+        story(&running(), &unasked).iter().map(|note| note.reason).collect::<Vec<_>>(),
+        ["StorageFull"]
+    );
+    let freed = asked(Some(vec![member(0, 41), member(1, 41)]), unasked.clone());
+    assert_eq!(condition(&freed, "Progressing").reason, "Training");
+    let told = story(&unasked, &freed);
+    assert_eq!(told.iter().map(|note| note.reason).collect::<Vec<_>>(), ["StorageRecovered"]);
 }
 
 #[test]
