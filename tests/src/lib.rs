@@ -2,12 +2,15 @@
 //! test programs under `tests/tests/`.
 //!
 //! [`cluster`] brings the cluster up and takes it down, [`kubectl`] and [`namespace`] are how tests talk to it,
+//! [`hdfs`] is a real HDFS, [`lockstep`] the program under test on this machine,
 //! [`process`] finds the processes behind pods, [`wait`] awaits conditions with a deadline, [`suite`] runs a test program.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod cluster;
+pub mod hdfs;
 pub mod kubectl;
+pub mod lockstep;
 pub mod machine;
 pub mod namespace;
 pub mod process;

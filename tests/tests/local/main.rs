@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
+pub(crate) use lockstep_tests::lockstep;
 use lockstep_tests::suite::{self, Test};
 
 mod executors;
 mod failures;
 mod golden;
 mod kernels;
-mod lockstep;
 mod pytorch;
 mod same_weights;
 mod synthetic;

@@ -8,24 +8,24 @@ use std::{
     time::Duration,
 };
 
+use crate::{machine, process, wait::eventually};
 use anyhow::{Context, Result, ensure};
-use lockstep_tests::{machine, process, wait::eventually};
 use serde_json::Value;
 
 /// A data set that `lockstep prepare` wrote.
-pub(crate) struct Data {
+pub struct Data {
     /// Holds `train` and `test`.
-    pub(crate) folder: PathBuf,
+    pub folder: PathBuf,
 }
 
 impl Data {
     /// A small part of real images.
-    pub(crate) fn slice() -> Result<Self> {
+    pub fn slice() -> Result<Self> {
         Self::prepare(&["--slice"])
     }
 
     /// All images.
-    pub(crate) fn whole() -> Result<Self> {
+    pub fn whole() -> Result<Self> {
         Self::prepare(&[])
     }
 
@@ -47,7 +47,7 @@ impl Data {
     }
 
     /// A copy whose files a test may damage.
-    pub(crate) fn copy(&self, target: &Path) -> Result<Self> {
+    pub fn copy(&self, target: &Path) -> Result<Self> {
         for split in ["train", "test"] {
             fs::create_dir_all(target.join(split))?;
             for entry in fs::read_dir(self.folder.join(split))? {
@@ -60,14 +60,16 @@ impl Data {
 }
 
 /// A job with a checkpoint folder of its own, deleted at the end.
-pub(crate) struct Job {
-    pub(crate) folder: tempfile::TempDir,
+pub struct Job {
+    /// Holds its checkpoints and logs.
+    pub folder: tempfile::TempDir,
     settings: Vec<String>,
+    environment: Vec<(String, PathBuf)>,
 }
 
 impl Job {
     /// The reference CNN for two epochs.
-    pub(crate) fn new(data: &Data) -> Result<Self> {
+    pub fn new(data: &Data) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let settings = vec![
             format!("data.training.uri={}", data.folder.join("train").display()),
@@ -75,15 +77,23 @@ impl Job {
             format!("checkpoint.uri={}", folder.path().join("checkpoints").display()),
             "checkpoint.everySteps=5".into(),
         ];
-        Ok(Self { folder, settings })
+        Ok(Self { folder, settings, environment: Vec::new() })
     }
 
-    pub(crate) fn set(mut self, change: &str) -> Self {
+    /// With a field changed, as `--set` does.
+    pub fn set(mut self, change: &str) -> Self {
         self.settings.push(change.into());
         self
     }
 
-    pub(crate) fn command(&self, options: &[&str]) -> Command {
+    /// With a variable in the program's environment.
+    pub fn env(mut self, name: &str, value: impl Into<PathBuf>) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// The command line that trains it.
+    pub fn command(&self, options: &[&str]) -> Command {
         let mut command = lockstep(["run", "--json", "--file"]);
         command.arg(machine::repository().join("examples/demo.yaml")).args(options);
         if !options.contains(&"--threads") {
@@ -92,11 +102,12 @@ impl Job {
         command.args(self.settings.iter().flat_map(|change| ["--set", change]));
         // Logs of executors that failed stay in the job's own folder.
         command.env("TMPDIR", self.folder.path());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
     /// Trains to the end; the summary.
-    pub(crate) fn run(&self, options: &[&str]) -> Result<Value> {
+    pub fn run(&self, options: &[&str]) -> Result<Value> {
         let output = self.command(options).output()?;
         ensure!(
             output.status.success(),
@@ -108,20 +119,20 @@ impl Job {
     }
 
     /// Trains, expecting failure; exit code and standard error.
-    pub(crate) fn fail(&self, options: &[&str]) -> Result<(i32, String)> {
+    pub fn fail(&self, options: &[&str]) -> Result<(i32, String)> {
         let output = self.command(options).output()?;
         ensure!(!output.status.success(), "lockstep run {options:?} succeeded: {}", text(&output.stdout));
         Ok((output.status.code().context("a signal ended it")?, text(&output.stderr)))
     }
 
     /// Starts training.
-    pub(crate) fn start(&self, options: &[&str]) -> Result<Running> {
+    pub fn start(&self, options: &[&str]) -> Result<Running> {
         let child = self.command(options).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         Ok(Running { child: Some(child) })
     }
 
     /// Committed checkpoints of the job's only run, oldest first.
-    pub(crate) fn checkpoints(&self) -> Result<Vec<String>> {
+    pub fn checkpoints(&self) -> Result<Vec<String>> {
         let Ok(runs) = fs::read_dir(self.folder.path().join("checkpoints")) else { return Ok(Vec::new()) };
         let mut names = Vec::new();
         for run in runs {
@@ -137,7 +148,7 @@ impl Job {
     }
 
     /// Waits until a checkpoint of at least this step is committed.
-    pub(crate) fn reaches(&self, step: u32) -> Result<()> {
+    pub fn reaches(&self, step: u32) -> Result<()> {
         let name = format!("step-{step:08}");
         eventually(&format!("checkpoint {name}"), Duration::from_secs(120), || {
             Ok(self.checkpoints()?.iter().any(|checkpoint| *checkpoint >= name).then_some(()))
@@ -146,17 +157,18 @@ impl Job {
 }
 
 /// `lockstep run` under way; killed if the test ends before it.
-pub(crate) struct Running {
+pub struct Running {
     child: Option<Child>,
 }
 
 impl Running {
-    pub(crate) fn id(&self) -> u32 {
+    /// Its pid.
+    pub fn id(&self) -> u32 {
         self.child.as_ref().map_or(0, Child::id)
     }
 
     /// Pid of executor `index`.
-    pub(crate) fn executor(&self, index: u32) -> Result<u32> {
+    pub fn executor(&self, index: u32) -> Result<u32> {
         let wanted = index.to_string();
         eventually(&format!("executor {index}"), Duration::from_secs(30), || {
             Ok(process::children(self.id())?.into_iter().find(|pid| {
@@ -169,7 +181,7 @@ impl Running {
     }
 
     /// Waits for the end.
-    pub(crate) fn output(mut self) -> Result<Output> {
+    pub fn output(mut self) -> Result<Output> {
         Ok(self.child.take().context("ended already")?.wait_with_output()?)
     }
 }
@@ -185,18 +197,20 @@ impl Drop for Running {
 }
 
 /// The JSON object that `run --json` ends with.
-pub(crate) fn summary(output: &Output) -> Result<Value> {
+pub fn summary(output: &Output) -> Result<Value> {
     let stdout = text(&output.stdout);
     let last = stdout.lines().last().with_context(|| format!("no summary; {}", text(&output.stderr)))?;
     serde_json::from_str(last).with_context(|| format!("no JSON: {last}"))
 }
 
-pub(crate) fn lockstep<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+/// The program under test.
+pub fn lockstep<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(machine::programs().join("lockstep"));
     command.args(arguments);
     command
 }
 
-pub(crate) fn text(bytes: &[u8]) -> String {
+/// What a program printed.
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

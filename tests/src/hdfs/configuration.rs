@@ -1,0 +1,139 @@
+//! Hadoop's configuration for one HDFS, and how its Java programs are called.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+const LOG4J: &str = "log4j.rootLogger=INFO,stderr
+log4j.appender.stderr=org.apache.log4j.ConsoleAppender
+log4j.appender.stderr.target=System.err
+log4j.appender.stderr.layout=org.apache.log4j.PatternLayout
+log4j.appender.stderr.layout.ConversionPattern=%d{ISO8601} %p %c{2}: %m%n
+";
+
+pub(super) struct Configuration {
+    root: PathBuf,
+    jars: PathBuf,
+    rpc: SocketAddr,
+    /// Where the NameNode answers HTTP.
+    pub(super) http: SocketAddr,
+}
+
+impl Configuration {
+    /// Writes the files below `root` for free ports of loopback.
+    pub(super) fn write(root: &Path, jars: &Path, replication: usize) -> Result<Self> {
+        let (rpc, http) = (free_address()?, free_address()?);
+        let this = Self { root: root.into(), jars: jars.into(), rpc, http };
+        // Both daemons die without these folders on the class path; the jars hold no web applications.
+        for application in ["hdfs", "datanode", "journal"] {
+            fs::create_dir_all(root.join("web/webapps").join(application))?;
+        }
+        fs::create_dir_all(this.logs())?;
+        fs::create_dir_all(this.conf_dir())?;
+        fs::write(this.conf_dir().join("log4j.properties"), LOG4J)?;
+        let folder = |name: &str| format!("file://{}", root.join(name).display());
+        let core = [
+            ("fs.defaultFS", this.uri()),
+            ("hadoop.tmp.dir", root.join("tmp").display().to_string()),
+            ("ipc.client.connect.max.retries", "100".into()),
+            ("ipc.client.connect.retry.interval", "200".into()),
+        ];
+        let hdfs = [
+            ("dfs.namenode.rpc-address", rpc.to_string()),
+            ("dfs.namenode.http-address", http.to_string()),
+            ("dfs.namenode.name.dir", folder("namenode")),
+            ("dfs.namenode.edits.noeditlogchannelflush", "true".into()),
+            ("dfs.replication", replication.to_string()),
+            ("dfs.permissions.enabled", "false".into()),
+            ("dfs.namenode.fs-limits.min-block-size", "65536".into()),
+            ("dfs.namenode.safemode.extension", "0".into()),
+            ("dfs.namenode.datanode.registration.ip-hostname-check", "false".into()),
+            ("dfs.heartbeat.interval", "1".into()),
+            // With the interval above a DataNode counts as dead after 12 s.
+            ("dfs.namenode.heartbeat.recheck-interval", "1000".into()),
+            ("dfs.namenode.stale.datanode.interval", "3000".into()),
+            ("dfs.namenode.avoid.read.stale.datanode", "true".into()),
+            ("dfs.namenode.avoid.write.stale.datanode", "true".into()),
+            ("dfs.namenode.redundancy.interval.seconds", "1".into()),
+            ("dfs.block.scanner.volume.bytes.per.second", "0".into()),
+            ("dfs.client.block.write.replace-datanode-on-failure.best-effort", "true".into()),
+        ];
+        fs::write(this.conf_dir().join("core-site.xml"), xml(&core))?;
+        fs::write(this.conf_dir().join("hdfs-site.xml"), xml(&hdfs))?;
+        Ok(this)
+    }
+
+    /// One written earlier.
+    pub(super) fn read(root: &Path, jars: &Path) -> Result<Self> {
+        let text = fs::read_to_string(root.join("addresses"))
+            .with_context(|| format!("no HDFS was started in {}", root.display()))?;
+        let mut addresses = text.lines().map(str::parse);
+        let mut next = || Ok::<_, anyhow::Error>(addresses.next().context("an address is missing")??);
+        Ok(Self { root: root.into(), jars: jars.into(), rpc: next()?, http: next()? })
+    }
+
+    /// Lets [`Configuration::read`] find this one.
+    pub(super) fn remember(&self) -> Result<()> {
+        Ok(fs::write(self.root.join("addresses"), format!("{}\n{}\n", self.rpc, self.http))?)
+    }
+
+    /// Arguments of a DataNode, with free ports, which it keeps when it is restarted.
+    pub(super) fn datanode(&self, number: usize) -> Result<Vec<String>> {
+        let mut arguments = Vec::new();
+        let data = format!("file://{}", self.datanode_folder(number).display());
+        for (key, value) in [
+            ("data.dir", data),
+            ("hostname", Ipv4Addr::LOCALHOST.to_string()),
+            ("address", free_address()?.to_string()),
+            ("http.address", free_address()?.to_string()),
+            ("ipc.address", free_address()?.to_string()),
+        ] {
+            arguments.extend(["-D".into(), format!("dfs.datanode.{key}={value}")]);
+        }
+        Ok(arguments)
+    }
+
+    /// A Java program of Hadoop with this configuration.
+    pub(super) fn java(&self, class: &str) -> Command {
+        let mut command = Command::new("java");
+        command.args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]);
+        command.args(["-Djava.net.preferIPv4Stack=true", "-cp"]);
+        let web = self.root.join("web");
+        command.arg(format!("{}:{}:{}/*", self.conf_dir().display(), web.display(), self.jars.display()));
+        command.arg(class);
+        command
+    }
+
+    pub(super) fn uri(&self) -> String {
+        format!("hdfs://{}", self.rpc)
+    }
+
+    pub(super) fn conf_dir(&self) -> PathBuf {
+        self.root.join("conf")
+    }
+
+    /// Where a DataNode keeps its blocks.
+    pub(super) fn datanode_folder(&self, number: usize) -> PathBuf {
+        self.root.join(format!("datanode-{number}"))
+    }
+
+    pub(super) fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+}
+
+fn xml(properties: &[(&str, String)]) -> String {
+    let mut text = String::from("<?xml version=\"1.0\"?>\n<configuration>\n");
+    for (name, value) in properties {
+        let value = value.replace('&', "&amp;").replace('<', "&lt;");
+        text += &format!("  <property><name>{name}</name><value>{value}</value></property>\n");
+    }
+    text + "</configuration>\n"
+}
+
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?.local_addr()?)
+}

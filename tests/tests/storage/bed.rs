@@ -1,0 +1,166 @@
+//! One HDFS with a small part of real images in it, for all tests, and jobs that train on it.
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::{Child, ExitStatus},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use lockstep_tests::{
+    hdfs::{Hdfs, Options},
+    lockstep::{Data, Job},
+    wait::eventually,
+};
+use serde_json::Value;
+
+const DATA: &str = "/datasets/slice";
+/// Long enough for a fault to begin, to act, and to be overcome while it trains.
+const LONG: &str = "training.epochs=30";
+const LONG_STEPS: u32 = 30 * 14;
+const TRAINING: Duration = Duration::from_secs(300);
+
+pub(crate) struct Bed {
+    hdfs: Mutex<Hdfs>,
+    data: Data,
+    /// Summary of the long job, undisturbed and from files.
+    reference: OnceLock<Value>,
+}
+
+impl Bed {
+    pub(crate) fn start() -> Result<Self> {
+        let data = Data::slice()?;
+        let hdfs = Hdfs::start(&Options::default())?;
+        // By Hadoop's own client: what it wrote we read.
+        hdfs.shell(&["dfs", "-mkdir", "-p", "/datasets"])?;
+        let folder = data.folder.to_str().context("the path is not UTF-8")?;
+        hdfs.shell(&["dfs", "-put", folder, DATA])?;
+        Ok(Self { hdfs: Mutex::new(hdfs), data, reference: OnceLock::new() })
+    }
+
+    pub(crate) fn hdfs(&self) -> MutexGuard<'_, Hdfs> {
+        self.hdfs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A job with data and checkpoints in files.
+    pub(crate) fn job_on_files(&self) -> Result<Job> {
+        Job::new(&self.data)
+    }
+
+    /// The same job with data and checkpoints on HDFS, the latter in `/checkpoints/<name>`.
+    pub(crate) fn job(&self, name: &str) -> Result<Job> {
+        let hdfs = self.hdfs();
+        let uri = hdfs.uri();
+        Ok(Job::new(&self.data)?
+            .set(&format!("data.training.uri={uri}{DATA}/train"))
+            .set(&format!("data.test.uri={uri}{DATA}/test"))
+            .set(&format!("checkpoint.uri={uri}/checkpoints/{name}"))
+            .env("HADOOP_CONF_DIR", hdfs.conf_dir()))
+    }
+
+    /// The job that faults meet: it reads all the time, since hardly anything fits into its cache, and writes all the time.
+    pub(crate) fn train_long(&self, name: &str) -> Result<Training> {
+        let job = self.job(name)?.set(LONG).set("data.cacheSize=1Mi").set("checkpoint.everySteps=3");
+        let files = tempfile::tempdir()?;
+        let (output, words) = (files.path().join("stdout"), files.path().join("stderr"));
+        let mut command = job.command(&["--executors", "2"]);
+        let child = command.stdout(File::create(&output)?).stderr(File::create(&words)?).spawn()?;
+        Ok(Training { child, output, words, name: name.into(), _files: files, _job: job })
+    }
+
+    /// Checks that a long job has the weights of an undisturbed one.
+    pub(crate) fn ensure_same_as_undisturbed(&self, summary: &Value) -> Result<()> {
+        if self.reference.get().is_none() {
+            let undisturbed = self.job_on_files()?.set(LONG).run(&["--executors", "1"])?;
+            let _ = self.reference.set(undisturbed);
+        }
+        let reference = self.reference.get().context("no reference")?;
+        for figure in ["weightsSha256", "testAccuracy", "testLoss"] {
+            ensure!(
+                !reference[figure].is_null() && summary[figure] == reference[figure],
+                "{figure}: {summary}\nundisturbed: {reference}"
+            );
+        }
+        Ok(())
+    }
+
+    /// Steps of the committed checkpoints of the only run in `/checkpoints/<name>`, ascending.
+    pub(crate) fn committed(&self, name: &str) -> Result<Vec<u32>> {
+        let (hdfs, folder) = (self.hdfs(), format!("/checkpoints/{name}"));
+        let mut steps = Vec::new();
+        for run in hdfs.names(&folder)? {
+            for checkpoint in hdfs.names(&format!("{folder}/{run}"))? {
+                let Some(step) = checkpoint.strip_prefix("step-").and_then(|step| step.parse().ok()) else {
+                    continue;
+                };
+                let files = hdfs.names(&format!("{folder}/{run}/{checkpoint}"))?;
+                if files.iter().any(|file| file == "MANIFEST.json") {
+                    steps.push(step);
+                }
+            }
+        }
+        steps.sort_unstable();
+        Ok(steps)
+    }
+
+    /// Awaits a committed checkpoint of at least `step`, early enough that training still has a good part to go.
+    pub(crate) fn until_step(&self, training: &mut Training, step: u32) -> Result<u32> {
+        let newest = eventually(&format!("a checkpoint of step {step} or later"), TRAINING, || {
+            ensure!(training.child.try_wait()?.is_none(), "it ended: {}", training.words()?);
+            // The NameNode may be away.
+            Ok(self
+                .committed(&training.name)
+                .ok()
+                .and_then(|steps| steps.last().copied())
+                .filter(|newest| *newest >= step))
+        })?;
+        ensure!(newest < LONG_STEPS, "training was over before the fault: step {newest}");
+        Ok(newest)
+    }
+}
+
+/// `lockstep run` under way.
+pub(crate) struct Training {
+    child: Child,
+    output: PathBuf,
+    words: PathBuf,
+    name: String,
+    _files: tempfile::TempDir,
+    _job: Job,
+}
+
+impl Training {
+    /// What it has said on standard error.
+    pub(crate) fn words(&self) -> Result<String> {
+        Ok(fs::read_to_string(&self.words)?)
+    }
+
+    /// Awaits words on standard error.
+    pub(crate) fn until_it_says(&self, wanted: &str) -> Result<()> {
+        eventually(&format!("{wanted:?} on standard error"), TRAINING, || {
+            Ok(self.words()?.contains(wanted).then_some(()))
+        })
+        .with_context(|| self.words().unwrap_or_default())
+    }
+
+    /// Awaits the end; the summary.
+    pub(crate) fn summary(mut self) -> Result<Value> {
+        let status: ExitStatus =
+            eventually("the end of training", TRAINING, || Ok(self.child.try_wait()?))?;
+        let words = self.words()?;
+        ensure!(status.success(), "{status}: {words}");
+        let output = fs::read_to_string(&self.output)?;
+        let last = output.lines().last().with_context(|| format!("no summary: {words}"))?;
+        serde_json::from_str(last).with_context(|| format!("no JSON: {last}"))
+    }
+}
+
+impl Drop for Training {
+    fn drop(&mut self) {
+        // Its executors see the end of their standard input and leave.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
