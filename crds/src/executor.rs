@@ -28,6 +28,18 @@ pub const TLS_CERT: &str = "tls.crt";
 pub const TLS_KEY: &str = "tls.key";
 /// The DNS name in the job's certificate, which every peer uses as TLS server name.
 pub const TLS_SERVER_NAME: &str = "lockstep-executor";
+/// The folder with `core-site.xml` and `hdfs-site.xml`, mounted from `storage.hadoopConfigMapRef`.
+pub const HADOOP_DIR: &str = "/etc/lockstep/hadoop";
+/// Names [`HADOOP_DIR`], as Hadoop's own clients have it.
+pub const ENV_HADOOP_CONF_DIR: &str = "HADOOP_CONF_DIR";
+/// The folder with `principal` and `keytab` or `ccache`, mounted from `storage.kerberosSecretRef`.
+pub const KERBEROS_DIR: &str = "/etc/lockstep/kerberos";
+/// Names [`KERBEROS_DIR`].
+pub const ENV_KERBEROS_DIR: &str = "LOCKSTEP_KERBEROS_DIR";
+/// Where Kerberos finds its realms: the Secret's own file, else the image's.
+pub const KRB5_CONFIG: &str = "/etc/lockstep/kerberos/krb5.conf:/etc/krb5.conf";
+/// Names [`KRB5_CONFIG`] (MIT Kerberos, kerberos(7)).
+pub const ENV_KRB5_CONFIG: &str = "KRB5_CONFIG";
 /// Scratch space of a pod: an emptyDir, the only writable folder besides the user's volumes.
 pub const SCRATCH_DIR: &str = "/tmp";
 /// Where Kubernetes reads the termination message.

@@ -13,7 +13,7 @@ use lockstep_crds::{
         pod_parts::{self, PodParts},
         resolve,
     },
-    spec::{ExecutorTemplate, ImagePullPolicy, Kernels},
+    spec::{ExecutorTemplate, ImagePullPolicy, Kernels, Storage},
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -25,6 +25,7 @@ pub(crate) struct ValidatedJob {
     pub(crate) uid: String,
     pub(crate) owner: OwnerReference,
     pub(crate) resolved: ResolvedJob,
+    pub(crate) storage: Storage,
     pub(crate) policy: Policy,
     pub(crate) pod: PodTemplate,
 }
@@ -114,6 +115,7 @@ pub(crate) fn validate(job: &CnnTrainingJob, settings: &Settings) -> Result<Vali
         uid,
         owner,
         resolved,
+        storage: job.spec.storage.clone().unwrap_or_default(),
         policy: Policy {
             suspend: policy.suspend.unwrap_or(false),
             active_deadline: policy

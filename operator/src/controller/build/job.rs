@@ -3,6 +3,8 @@
 //! What the settings do together was measured on a real Job controller: an index that exits 0 completes the Job, each index has
 //! its own back-off, disruptions and clean leaves do not count as failures, permanent errors end the Job at once.
 
+mod storage;
+
 use super::{Error, MergeSnafu, ValidatedJob, metadata};
 use crate::{controller::validate::PodTemplate, names};
 use k8s_openapi::{
@@ -135,12 +137,18 @@ fn pod_template(job: &ValidatedJob) -> Result<PodTemplateSpec, Error> {
         annotations,
         termination_grace_period,
     } = job.pod.clone();
+    let storage = storage::parts(&job.storage);
     let mut volumes = parts.volumes;
     volumes.extend(own_volumes(&job.name));
+    volumes.extend(storage.volumes);
     let mut mounts = parts.volume_mounts;
     mounts.extend(own_mounts());
+    mounts.extend(storage.mounts);
     let mut env = own_env(job);
+    env.extend(storage.env);
     env.extend(parts.env);
+    let mut env_from = storage.env_from;
+    env_from.extend(parts.env_from);
     let mut all_labels = labels;
     all_labels.extend(names::labels(&job.name));
     let container = Container {
@@ -156,7 +164,7 @@ fn pod_template(job: &ValidatedJob) -> Result<PodTemplateSpec, Error> {
         }),
         args: Some(CONTAINER_ARGS.map(str::to_owned).to_vec()),
         env: Some(env),
-        env_from: (!parts.env_from.is_empty()).then_some(parts.env_from),
+        env_from: (!env_from.is_empty()).then_some(env_from),
         ports: Some(vec![port("peers", PEER_PORT), port("status", STATUS_PORT), port("health", HEALTH_PORT)]),
         resources: parts.resources,
         volume_mounts: Some(mounts),

@@ -156,3 +156,33 @@ fn another_image_does_not_change_a_job_that_exists() {
     let new = resources(json!({"executorTemplate": {"image": "new"}})).job;
     assert_eq!(scale_patch(&old, &new), None);
 }
+
+#[test]
+fn executors_get_the_configuration_and_the_secrets_of_storage() {
+    let pod = pod(json!({
+        "data": {"training": {"uri": "hdfs://namenode:8020/train"}, "test": {"uri": "s3://bucket/test"}},
+        "storage": {
+            "hadoopConfigMapRef": {"name": "hadoop-conf"},
+            "kerberosSecretRef": {"name": "keytab"},
+            "s3SecretRef": {"name": "s3"},
+        },
+    }));
+    let volumes = pod["volumes"].as_array().unwrap();
+    assert!(volumes.iter().any(|volume| volume["configMap"]["name"] == "hadoop-conf"));
+    assert!(
+        volumes
+            .iter()
+            .any(|volume| { volume["secret"] == json!({"secretName": "keytab", "defaultMode": 0o440}) })
+    );
+    let container = &pod["containers"][0];
+    assert_eq!(container["envFrom"], json!([{"secretRef": {"name": "s3"}}]));
+    let variable = |name: &str| {
+        let variables = container["env"].as_array().unwrap();
+        variables.iter().find(|variable| variable["name"] == name).unwrap()["value"].clone()
+    };
+    let mounted = |path: &Value| {
+        container["volumeMounts"].as_array().unwrap().iter().any(|mount| &mount["mountPath"] == path)
+    };
+    assert!(mounted(&variable("HADOOP_CONF_DIR")) && mounted(&variable("LOCKSTEP_KERBEROS_DIR")));
+    assert!(variable("KRB5_CONFIG").as_str().unwrap().starts_with("/etc/lockstep/kerberos/krb5.conf"));
+}
