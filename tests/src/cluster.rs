@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::hdfs::Network;
 use crate::kubectl::Kubectl;
 use crate::machine;
 use crate::wait::eventually;
@@ -105,6 +106,12 @@ impl Cluster {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/proc/{}/ns/net", self.init)).arg("--").arg(program);
         self.with_environment(command)
+    }
+
+    /// The cluster's network, for servers that pods are to reach.
+    pub fn network(&self) -> Result<Network> {
+        let enter = ["nsenter".into(), format!("--net=/proc/{}/ns/net", self.init).into(), "--".into()];
+        Ok(Network { host: node::ADDRESS.parse()?, enter: enter.to_vec() })
     }
 
     /// A command in all of the cluster's namespaces, as if on its node: `ctr`, `nft`, and the pods' processes.

@@ -4,9 +4,9 @@ pub mod by_hand;
 mod configuration;
 mod daemon;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -28,11 +28,28 @@ pub struct Options {
     pub datanodes: usize,
     /// Replicas of each block.
     pub replication: usize,
+    /// Where its daemons listen.
+    pub network: Network,
+}
+
+/// Where daemons listen, and how programs get there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The address of all daemons.
+    pub host: Ipv4Addr,
+    /// Words before a command that bring it into the network; none for our own.
+    pub enter: Vec<OsString>,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self { host: Ipv4Addr::LOCALHOST, enter: Vec::new() }
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { datanodes: 3, replication: 2 }
+        Self { datanodes: 3, replication: 2, network: Network::default() }
     }
 }
 
@@ -56,7 +73,7 @@ impl Hdfs {
 
     fn start_in(folder: &Path, options: &Options, dies_with_us: bool) -> Result<Self> {
         ensure!(options.datanodes >= 1, "an HDFS needs a DataNode");
-        let configuration = Configuration::write(folder, &jars()?, options.replication)?;
+        let configuration = Configuration::write(folder, &jars()?, options.replication, &options.network)?;
         let name = "org.apache.hadoop.hdfs.server.namenode.NameNode";
         let formatted = configuration.java(name).args(["-format", "-force", "-nonInteractive"]).output()?;
         ensure!(
@@ -88,6 +105,13 @@ impl Hdfs {
     pub fn wait_ready(&self) -> Result<()> {
         let wanted = self.datanodes.len() as u64;
         eventually("HDFS to be ready", READY, || {
+            if !self.configuration.network.enter.is_empty() {
+                // From here its HTTP cannot be reached.
+                let report = self.shell(&["dfsadmin", "-report", "-live"]).unwrap_or_default();
+                let ready =
+                    report.contains(&format!("Live datanodes ({wanted})")) && !report.contains("Safe mode");
+                return Ok(ready.then_some(()));
+            }
             let Ok(state) = self.namenode_state() else { return Ok(None) };
             let live = state["NumLiveDataNodes"].as_u64().unwrap_or(0);
             Ok((live >= wanted && state["FSState"] == "Operational").then_some(()))

@@ -2,7 +2,7 @@
 
 use super::Violation;
 use crate::{
-    executor::{CONTAINER, JOB_FILE, SCRATCH_DIR, TLS_DIR},
+    executor::{CONTAINER, HADOOP_DIR, JOB_FILE, KERBEROS_DIR, SCRATCH_DIR, TLS_DIR},
     manifest::unknown_fields,
     spec::ExecutorTemplate,
 };
@@ -132,7 +132,14 @@ fn check_reserved(template: &ExecutorTemplate, parts: &PodParts, violations: &mu
                 format!("{:?} is not in executorTemplate.volumes", mount.name),
             );
         }
-        let taken = [SCRATCH_DIR, TLS_DIR, JOB_FILE.trim_end_matches("/job.json"), "/dev/termination-log"];
+        let taken = [
+            SCRATCH_DIR,
+            TLS_DIR,
+            HADOOP_DIR,
+            KERBEROS_DIR,
+            JOB_FILE.trim_end_matches("/job.json"),
+            "/dev/termination-log",
+        ];
         if taken.contains(&mount.mount_path.trim_end_matches('/'))
             || mount.mount_path.trim_end_matches('/').is_empty()
         {

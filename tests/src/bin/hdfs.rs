@@ -34,7 +34,7 @@ enum Action {
 fn main() -> Result<ExitCode> {
     match Arguments::parse().command {
         Action::Up { datanodes, replication } => {
-            let (uri, conf) = by_hand::up(&Options { datanodes, replication })?;
+            let (uri, conf) = by_hand::up(&Options { datanodes, replication, ..Options::default() })?;
             println!("# {uri}\nexport HADOOP_CONF_DIR={}", conf.display());
         }
         Action::Shell { arguments } => {

@@ -7,6 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::Network;
+
 const LOG4J: &str = "log4j.rootLogger=INFO,stderr
 log4j.appender.stderr=org.apache.log4j.ConsoleAppender
 log4j.appender.stderr.target=System.err
@@ -20,13 +22,14 @@ pub(super) struct Configuration {
     rpc: SocketAddr,
     /// Where the NameNode answers HTTP.
     pub(super) http: SocketAddr,
+    pub(super) network: Network,
 }
 
 impl Configuration {
-    /// Writes the files below `root` for free ports of loopback.
-    pub(super) fn write(root: &Path, jars: &Path, replication: usize) -> Result<Self> {
-        let (rpc, http) = (free_address()?, free_address()?);
-        let this = Self { root: root.into(), jars: jars.into(), rpc, http };
+    /// Writes the files below `root` for ports that are free here.
+    pub(super) fn write(root: &Path, jars: &Path, replication: usize, network: &Network) -> Result<Self> {
+        let (rpc, http) = (free_address(network)?, free_address(network)?);
+        let this = Self { root: root.into(), jars: jars.into(), rpc, http, network: network.clone() };
         // Both daemons die without these folders on the class path; the jars hold no web applications.
         for application in ["hdfs", "datanode", "journal"] {
             fs::create_dir_all(root.join("web/webapps").join(application))?;
@@ -72,7 +75,13 @@ impl Configuration {
             .with_context(|| format!("no HDFS was started in {}", root.display()))?;
         let mut addresses = text.lines().map(str::parse);
         let mut next = || Ok::<_, anyhow::Error>(addresses.next().context("an address is missing")??);
-        Ok(Self { root: root.into(), jars: jars.into(), rpc: next()?, http: next()? })
+        Ok(Self {
+            root: root.into(),
+            jars: jars.into(),
+            rpc: next()?,
+            http: next()?,
+            network: Network::default(),
+        })
     }
 
     /// Lets [`Configuration::read`] find this one.
@@ -86,10 +95,10 @@ impl Configuration {
         let data = format!("file://{}", self.datanode_folder(number).display());
         for (key, value) in [
             ("data.dir", data),
-            ("hostname", Ipv4Addr::LOCALHOST.to_string()),
-            ("address", free_address()?.to_string()),
-            ("http.address", free_address()?.to_string()),
-            ("ipc.address", free_address()?.to_string()),
+            ("hostname", self.network.host.to_string()),
+            ("address", free_address(&self.network)?.to_string()),
+            ("http.address", free_address(&self.network)?.to_string()),
+            ("ipc.address", free_address(&self.network)?.to_string()),
         ] {
             arguments.extend(["-D".into(), format!("dfs.datanode.{key}={value}")]);
         }
@@ -98,7 +107,14 @@ impl Configuration {
 
     /// A Java program of Hadoop with this configuration.
     pub(super) fn java(&self, class: &str) -> Command {
-        let mut command = Command::new("java");
+        let mut command = match self.network.enter.split_first() {
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg("java");
+                command
+            }
+            None => Command::new("java"),
+        };
         command.args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]);
         command.args(["-Djava.net.preferIPv4Stack=true", "-cp"]);
         let web = self.root.join("web");
@@ -134,6 +150,7 @@ fn xml(properties: &[(&str, String)]) -> String {
     text + "</configuration>\n"
 }
 
-fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?.local_addr()?)
+fn free_address(network: &Network) -> Result<SocketAddr> {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?.local_addr()?.port();
+    Ok((network.host, port).into())
 }

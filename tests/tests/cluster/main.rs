@@ -6,6 +6,7 @@ use lockstep_tests::machine;
 use lockstep_tests::suite::{self, Test};
 
 mod harness;
+mod hdfs;
 mod job;
 mod life;
 mod refusal;
@@ -15,6 +16,7 @@ mod world;
 fn main() -> ExitCode {
     let cluster = machine::lacks_for_cluster();
     let product = cluster.clone().or_else(machine::lacks_programs);
+    let with_hdfs = product.clone().or_else(lockstep_tests::hdfs::lacks);
     macro_rules! tests {
         ($($lacks:ident => $module:ident { $($test:ident)* })*) => {
             vec![$($(Test {
@@ -37,6 +39,10 @@ fn main() -> ExitCode {
         product => life {
             a_suspended_job_goes_on_where_it_was
             a_deleted_job_takes_all_its_children_along
+        }
+        with_hdfs => hdfs {
+            the_example_reads_from_and_writes_to_hdfs
+            full_storage_shows_in_the_status_until_there_is_room
         }
         product => refusal {
             the_api_server_refuses_what_cannot_run_and_names_the_field
