@@ -1,6 +1,6 @@
 //! Reading and writing objects below one location.
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use object_store::path::Path;
@@ -60,7 +60,12 @@ impl Store {
     pub fn open_with(uri: &str, access: &Access) -> Result<Self> {
         let (objects, prefix, uri) = Objects::open(uri, access)?;
         let uri = uri.strip_suffix('/').unwrap_or(&uri).into();
-        Ok(Self { objects, patience: access.patience(), prefix, uri })
+        let patience = match objects {
+            // What a file system refuses now it refuses in a minute, and its callers may know why.
+            Objects::Files(_) => Patience { total: Duration::ZERO, ..access.patience() },
+            Objects::Hdfs(..) | Objects::S3(_) => access.patience(),
+        };
+        Ok(Self { objects, patience, prefix, uri })
     }
 
     /// The location, as `scheme://…` without a trailing slash.
