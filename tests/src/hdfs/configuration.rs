@@ -37,6 +37,7 @@ impl Configuration {
         fs::create_dir_all(this.logs())?;
         fs::create_dir_all(this.conf_dir())?;
         fs::write(this.conf_dir().join("log4j.properties"), LOG4J)?;
+        fs::write(this.hosts(), hosts(network)?)?;
         let folder = |name: &str| format!("file://{}", root.join(name).display());
         let core = [
             ("fs.defaultFS", this.uri()),
@@ -116,6 +117,8 @@ impl Configuration {
             None => Command::new("java"),
         };
         command.args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]);
+        // Instead of a name server, which a network of its own has none of: asking for one takes seconds each time.
+        command.arg(format!("-Djdk.net.hosts.file={}", self.hosts().display()));
         command.args(["-Djava.net.preferIPv4Stack=true", "-cp"]);
         let web = self.root.join("web");
         command.arg(format!("{}:{}:{}/*", self.conf_dir().display(), web.display(), self.jars.display()));
@@ -136,6 +139,10 @@ impl Configuration {
         self.root.join(format!("datanode-{number}"))
     }
 
+    fn hosts(&self) -> PathBuf {
+        self.root.join("hosts")
+    }
+
     pub(super) fn logs(&self) -> PathBuf {
         self.root.join("logs")
     }
@@ -148,6 +155,12 @@ fn xml(properties: &[(&str, String)]) -> String {
         text += &format!("  <property><name>{name}</name><value>{value}</value></property>\n");
     }
     text + "</configuration>\n"
+}
+
+/// Names and addresses, as in `/etc/hosts`.
+fn hosts(network: &Network) -> Result<String> {
+    let machine = fs::read_to_string("/proc/sys/kernel/hostname").context("the machine has no name")?;
+    Ok(format!("127.0.0.1 localhost {}\n{} hdfs\n", machine.trim(), network.host))
 }
 
 fn free_address(network: &Network) -> Result<SocketAddr> {

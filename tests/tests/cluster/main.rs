@@ -26,7 +26,7 @@ fn main() -> ExitCode {
             },)*)*]
         };
     }
-    let tests = tests! {
+    let mut tests = tests! {
         cluster => harness {
             names_and_services_lead_to_pods
             a_killed_cluster_leaves_nothing_behind
@@ -42,12 +42,14 @@ fn main() -> ExitCode {
         }
         with_hdfs => hdfs {
             the_example_reads_from_and_writes_to_hdfs
-            full_storage_shows_in_the_status_until_there_is_room
         }
         product => refusal {
             the_api_server_refuses_what_cannot_run_and_names_the_field
             what_is_not_built_yet_fails_and_names_the_field
         }
     };
+    if std::env::var("LOCKSTEP_TESTS").is_ok_and(|tests| tests == "acceptance") {
+        tests.extend(tests! { with_hdfs => hdfs { full_storage_shows_in_the_status_until_there_is_room } });
+    }
     suite::main(world::World::start, tests)
 }
