@@ -13,7 +13,7 @@ use crate::{
     quantity::Quantity,
     resolved::{
         ResolvedCheckpoint, ResolvedData, ResolvedElastic, ResolvedJob, ResolvedSelection, ResolvedStorage,
-        ResultSpec,
+        ResolvedTracking, ResultSpec,
     },
     spec::{
         Checkpoint, CnnTrainingJobSpec, Data, DataSource, EXECUTORS_MAX, Elastic, Features, Mlflow, Shuffle,
@@ -101,8 +101,8 @@ pub fn resolve(spec: &CnnTrainingJobSpec) -> Result<ResolvedJob, Vec<Violation>>
     check_executors(*executors, &elastic, training.micro_batches(), &mut report);
     let data = sources(data, &mut report);
     let checkpoint = resolve_checkpoint(checkpoint, validates, &mut report);
-    check_tracking(tracking.as_ref(), &mut report);
-    let storage = resolve_storage(storage.as_ref(), &data, &checkpoint, &mut report);
+    let tracking = resolve_tracking(tracking.as_ref(), &mut report);
+    let storage = resolve_storage(storage.as_ref(), &data, &checkpoint, &tracking, &mut report);
     let template = executor_template.clone().unwrap_or_default();
     match pod_parts::read(&template) {
         Ok(_) => {}
@@ -124,6 +124,7 @@ pub fn resolve(spec: &CnnTrainingJobSpec) -> Result<ResolvedJob, Vec<Violation>>
             result: ResultSpec { model, training, data: selection },
             data,
             checkpoint,
+            tracking,
             storage,
         })
     } else {
@@ -303,22 +304,19 @@ fn resolve_checkpoint(checkpoint: &Checkpoint, validates: bool, report: &mut Rep
     }
 }
 
-fn check_tracking(tracking: Option<&Tracking>, report: &mut Report) {
+fn resolve_tracking(tracking: Option<&Tracking>, report: &mut Report) -> ResolvedTracking {
     let Tracking { tensor_board, mlflow } = tracking.cloned().unwrap_or_default();
-    if let Some(TensorBoard { uri: _ }) = tensor_board {
-        report.not_built(
-            "tracking.tensorBoard",
-            "writing TensorBoard events",
-            "remove it; progress is in the job's status",
-        );
+    if let Some(TensorBoard { uri }) = &tensor_board {
+        uri::check("tracking.tensorBoard.uri", uri, report);
     }
     if let Some(Mlflow { .. }) = mlflow {
         report.not_built(
             "tracking.mlflow",
             "reporting to MLflow",
-            "remove it; progress is in the job's status",
+            "remove it, or use tracking.tensorBoard; progress is in the job's status too",
         );
     }
+    ResolvedTracking { tensor_board_uri: tensor_board.map(|TensorBoard { uri }| uri) }
 }
 
 /// What reaches storage must have storage to reach: a forgotten scheme in a URI would else go unseen.
@@ -326,11 +324,15 @@ fn resolve_storage(
     storage: Option<&Storage>,
     data: &ResolvedData,
     checkpoint: &ResolvedCheckpoint,
+    tracking: &ResolvedTracking,
     report: &mut Report,
 ) -> ResolvedStorage {
     let Storage { hadoop_config_map_ref, user, kerberos_secret_ref, s3_secret_ref } =
         storage.cloned().unwrap_or_default();
-    let uris = || [&data.training_uri, &checkpoint.uri].into_iter().chain(&data.test_uri);
+    let uris = || {
+        let everywhere = [&data.training_uri, &checkpoint.uri].into_iter();
+        everywhere.chain(&data.test_uri).chain(&tracking.tensor_board_uri)
+    };
     let (hdfs, s3) = (uris().any(|uri| uri::is_hdfs(uri)), uris().any(|uri| uri::is_s3(uri)));
     for (field, given, used, scheme) in [
         ("storage.hadoopConfigMapRef", hadoop_config_map_ref.is_some(), hdfs, "hdfs"),

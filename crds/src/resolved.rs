@@ -22,6 +22,9 @@ pub struct ResolvedJob {
     pub data: ResolvedData,
     /// Where checkpoints go.
     pub checkpoint: ResolvedCheckpoint,
+    /// Where else the run is reported.
+    #[serde(default, skip_serializing_if = "ResolvedTracking::is_default")]
+    pub tracking: ResolvedTracking,
     /// As whom storage is reached.
     #[serde(default, skip_serializing_if = "ResolvedStorage::is_default")]
     pub storage: ResolvedStorage,
@@ -221,6 +224,21 @@ pub struct ResolvedCheckpoint {
     pub keep: u32,
     /// Whether the one with the best validation accuracy is kept too.
     pub keep_best: bool,
+}
+
+/// Where the run is reported besides its own folder. Never part of what determines the result.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResolvedTracking {
+    /// The folder below which runs have their TensorBoard event files; none: there are no such files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tensor_board_uri: Option<String>,
+}
+
+impl ResolvedTracking {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// As whom storage is reached. Never part of what determines the result.

@@ -117,6 +117,7 @@ fn what_does_not_determine_the_result_stays_out_of_it() {
         json!({"data": {"training": {"uri": "file:///elsewhere"}, "cacheSize": "64Mi"}}),
         json!({"data": {"test": {"uri": "file:///test"}}}),
         json!({"checkpoint": {"uri": "file:///other", "everySteps": 7, "keep": 9, "keepBest": false}}),
+        json!({"tracking": {"tensorBoard": {"uri": "file:///runs"}}}),
         json!({"runPolicy": {"suspend": true, "ttlSecondsAfterFinished": 5}}),
         json!({"executorTemplate": {"image": "x", "env": [{"name": "A", "value": "b"}]}}),
     ] {
@@ -261,6 +262,7 @@ fn uris_have_a_known_scheme_and_no_credentials() {
         refused(json!({"data": {"training": {"uri": uri}}}), "data.training.uri", word);
         refused(json!({"data": {"test": {"uri": uri}}}), "data.test.uri", word);
         refused(json!({"checkpoint": {"uri": uri}}), "checkpoint.uri", word);
+        refused(json!({"tracking": {"tensorBoard": {"uri": uri}}}), "tracking.tensorBoard.uri", word);
     }
     let violations = resolve(&with(&json!({"checkpoint": {"uri": "hdfs://me:secret@host/x"}}))).unwrap_err();
     assert!(
@@ -284,6 +286,10 @@ fn hdfs_and_s3_are_reached_as_storage_says() {
         json!({"data": {"training": {"uri": "s3://bucket/x"}}, "storage": {"s3SecretRef": {"name": "s"}}}),
     );
     accepted(json!({"data": {"test": {"uri": "hdfs:///x"}}}));
+    let mut tracked = json!({"tracking": {"tensorBoard": {"uri": "hdfs://namenode:8020/runs"}}});
+    tracked["storage"] = json!({"user": "ada"});
+    let uri = accepted(tracked).tracking.tensor_board_uri;
+    assert_eq!(uri.as_deref(), Some("hdfs://namenode:8020/runs"));
 
     let mut kerberos = hdfs;
     kerberos["storage"] = json!({"kerberosSecretRef": {"name": "k"}});
@@ -455,7 +461,6 @@ fn what_is_not_built_yet_is_refused_by_name() {
             "data.format",
         ),
         (json!({"training": {"numerics": {"precision": "BFloat16"}}}), "training.numerics.precision"),
-        (json!({"tracking": {"tensorBoard": {"uri": "file:///t"}}}), "tracking.tensorBoard"),
         (json!({"tracking": {"mlflow": {"trackingUri": "http://m"}}}), "tracking.mlflow"),
     ] {
         refused(changes, field, "not built yet");

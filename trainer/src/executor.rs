@@ -2,13 +2,14 @@
 //! next state.
 //!
 //! `prepare` gathers everything a job needs before its first step; `leaves` computes micro-batches; `saver`
-//! writes checkpoints off the training path; `reporter` tells the world; this file decides.
+//! writes checkpoints off the training path; `reporter` tells the world, `tracker` posterity; this file decides.
 
 mod leaves;
 mod prepare;
 mod reporter;
 mod saver;
 pub(crate) mod servers;
+mod tracker;
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use self::{
     leaves::{LeafDone, Leaves},
     prepare::Prepared,
     saver::{Saved, Saver},
+    tracker::Tracker,
 };
 pub(crate) use self::{prepare::Place, reporter::Reporter};
 use crate::{
@@ -63,12 +65,14 @@ pub(crate) async fn run(
         reporter.finished(&result, opened.run.uri());
         return Ok(Ending::Done);
     }
+    let tracker = Tracker::start(&opened, place.index, place.incarnation)?;
     let (prepared, config, options) = prepare::prepare(opened, place)?;
     let (state, is_committed) = prepared.restore_or_initialise().await?;
     let group = Group::start(config, options).await.context(StartGroupSnafu)?;
-    let mut executor = Executor::new(prepared, group, state, reporter)?;
+    let mut executor = Executor::new(prepared, group, state, reporter, tracker)?;
     let ending = executor.train(is_committed, &mut leave).await;
-    executor.group.close().await;
+    let Executor { group, mut tracker, .. } = executor;
+    tokio::join!(group.close(), tracker.close());
     ending
 }
 
@@ -79,6 +83,7 @@ struct Executor {
     leaves: Leaves,
     saver: Saver,
     reporter: Reporter,
+    tracker: Tracker,
     membership: Membership,
     /// When the newest micro-batch of this executor was computed.
     computed_at: Instant,
@@ -105,6 +110,7 @@ impl Executor {
         group: Group,
         state: TrainingState,
         reporter: Reporter,
+        tracker: Tracker,
     ) -> Result<Self, Failure> {
         let saver = Saver::start(prepared.run.clone(), prepared.network.clone());
         let leaves = Leaves::new(&prepared)?;
@@ -115,6 +121,7 @@ impl Executor {
             leaves,
             saver,
             reporter,
+            tracker,
             membership: Membership::default(),
             computed_at: Instant::now(),
             leaving: false,
@@ -261,6 +268,7 @@ impl Executor {
                 // Who leaves a finished job is no loss.
                 let at_work = self.state.cursor.stage != Stage::Finished;
                 self.reporter.view(number, &members, joined, at_work);
+                self.tracker.view(self.state.cursor.step, number, &members, joined, at_work);
                 self.membership = Membership { members, joined, paused: false };
                 Ok(())
             }
@@ -290,8 +298,9 @@ impl Executor {
         self.leaves.close();
         let Prepared { network, course, learning_rate, .. } = &self.prepared;
         let cursor = self.state.cursor.clone();
+        let stage = cursor.stage;
         let (correct, images) = (counts.first().copied().unwrap_or(0), counts.get(1).copied().unwrap_or(0));
-        if cursor.stage == Stage::Train {
+        if stage == Stage::Train {
             let leaves = course.leaves(Stage::Train);
             let learning_rate = learning_rate.at(cursor.step);
             let tensors = &mut self.state.tensors;
@@ -300,7 +309,8 @@ impl Executor {
             });
             let checkpoint = || self.reporter.checkpoint_uri().unwrap_or_else(|| "none".into());
             let summary = summary.map_err(|source| Failure::Update { checkpoint: checkpoint(), source })?;
-            self.reporter.stepped(course.global_batch, summary.loss, learning_rate);
+            let rate = self.reporter.stepped(course.global_batch, summary.loss, learning_rate);
+            self.tracker.stepped(cursor.step + 1, summary.loss, learning_rate, rate);
             // `make bench` reads when each step was done, and for how long this executor waited for the others.
             let (step, waited_seconds) = (cursor.step + 1, waited.as_secs_f64());
             tracing::debug!(target: STEP_LOG, step, loss = summary.loss, waited_seconds);
@@ -309,10 +319,12 @@ impl Executor {
             let images = images.max(1) as f64;
             let loss = f64::from(values.first().copied().unwrap_or(f32::NAN)) / images;
             let score = Score { loss, accuracy: correct as f64 / images };
-            tracing::info!(stage = ?cursor.stage, step = cursor.step, loss, accuracy = score.accuracy, "evaluated");
+            tracing::info!(?stage, step = cursor.step, loss, accuracy = score.accuracy, "evaluated");
             self.state.cursor = course.after_evaluation(cursor, score);
         }
+        self.tracker.advanced(&self.prepared.course, stage, &self.state.cursor);
         if self.is_writer() && self.prepared.is_checkpoint_due(&self.state.cursor) {
+            self.tracker.flush();
             self.saver.commit_newest(self.state.clone());
         }
         Ok(())
@@ -336,6 +348,7 @@ impl Executor {
         match saved {
             Saved::Checkpoint { id, round } => {
                 tracing::info!(checkpoint = %id, "committed");
+                self.tracker.checkpoint(id);
                 let best_step = self.state.cursor.best.map(|best| best.step);
                 self.reporter.checkpoint(self.prepared.run.uri(), id, best_step);
                 self.command(Command::CheckpointCommitted { round }).await
@@ -379,6 +392,7 @@ impl Executor {
     fn done(&mut self, result: &JobResult) {
         tracing::info!(weights = result.weights_sha256, "the job is done");
         self.reporter.finished(result, self.prepared.run.uri());
+        self.tracker.finished(result);
         self.ending = Some(Ending::Done);
     }
 

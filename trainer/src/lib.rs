@@ -18,6 +18,7 @@ mod prefetch;
 mod rendezvous;
 mod state;
 mod supervisor;
+mod tracking;
 
 use std::{io::IsTerminal, process::ExitCode, sync::Arc};
 

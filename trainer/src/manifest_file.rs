@@ -31,8 +31,12 @@ fn list(violations: &[Violation]) -> String {
 }
 
 /// Fields that may hold a path of this machine instead of a URI.
-const LOCATIONS: [&[&str]; 3] =
-    [&["data", "training", "uri"], &["data", "test", "uri"], &["checkpoint", "uri"]];
+const LOCATIONS: [&[&str]; 4] = [
+    &["data", "training", "uri"],
+    &["data", "test", "uri"],
+    &["checkpoint", "uri"],
+    &["tracking", "tensorBoard", "uri"],
+];
 
 /// Reads the manifest at `path`, applies `changes` (`training.epochs=3`) and resolves the spec.
 ///
@@ -107,11 +111,17 @@ spec:
 
     #[test]
     fn a_manifest_is_read_and_changed_field_by_field() {
-        let job = load_text(MANIFEST, &["training.epochs=7", "spec.training.seed=5", "data.test.uri=there"])
-            .unwrap();
+        let changes = [
+            "training.epochs=7",
+            "spec.training.seed=5",
+            "data.test.uri=there",
+            "tracking.tensorBoard.uri=runs",
+        ];
+        let job = load_text(MANIFEST, &changes).unwrap();
         assert_eq!((job.result.training.epochs, job.result.training.seed), (7, 5));
         let here = std::env::current_dir().unwrap();
         assert_eq!(job.data.test_uri, Some(format!("file://{}/there", here.display())));
+        assert_eq!(job.tracking.tensor_board_uri, Some(format!("file://{}/runs", here.display())));
     }
 
     #[test]

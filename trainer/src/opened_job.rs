@@ -41,6 +41,8 @@ pub(crate) struct OpenedJob {
     pub fingerprint: [u8; 32],
     /// Where its checkpoints and result are.
     pub run: RunFolder,
+    /// Where its TensorBoard event files go, if it has any.
+    pub tensor_board: Option<Store>,
 }
 
 impl OpenedJob {
@@ -77,11 +79,14 @@ impl OpenedJob {
         let learning_rate = LearningRate::new(&spec.training, &course);
         let fingerprint = fingerprint(&backend, &network, &course).await?;
 
-        let store = Store::open_with(&checkpoint.uri, &access)
-            .context(OpenStoreSnafu { role: "checkpoint folder" })?;
-        let store = store
-            .folder(&run_name(&result_hash, &fingerprint))
-            .context(OpenStoreSnafu { role: "run folder" })?;
+        let run_name = run_name(&result_hash, &fingerprint);
+        let open = |role: &'static str, uri: &str| {
+            let store = Store::open_with(uri, &access).context(OpenStoreSnafu { role })?;
+            store.folder(&run_name).context(OpenStoreSnafu { role: "run folder" })
+        };
+        let store = open("checkpoint folder", &checkpoint.uri)?;
+        let tensor_board = job.tracking.tensor_board_uri.as_deref();
+        let tensor_board = tensor_board.map(|uri| open("TensorBoard folder", uri)).transpose()?;
         let watched = course.early_stopping.map_or(Metric::ValidationAccuracy, |rule| rule.metric);
         let retention =
             Retention { keep: checkpoint.keep as usize, keep_best: checkpoint.keep_best.then_some(watched) };
@@ -102,6 +107,7 @@ impl OpenedJob {
             result_hash,
             fingerprint,
             run,
+            tensor_board,
         })
     }
 }

@@ -64,8 +64,10 @@ pub struct Tracking {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TensorBoard {
-    /// The folder for event files.
+    /// The folder below which the job writes its event files: what `tensorboard --logdir` takes.
     #[schemars(length(min = 1, max = URI_MAX))]
+    #[x_kube(validation = Rule::new("self.startsWith('file:///') || self.startsWith('hdfs://') || self.startsWith('s3://')").message("uri must start with file:///, hdfs:// or s3://"))]
+    #[x_kube(validation = Rule::new("!self.matches('^[a-z0-9]+://[^/]*@')").message("uri must not hold user names or passwords; use storage for credentials"))]
     pub uri: String,
 }
 

@@ -141,10 +141,16 @@ pub(crate) fn validate(job: &CnnTrainingJob, settings: &Settings) -> Result<Vali
     })
 }
 
-/// Checkpoints on a path that no volume backs would be lost with the pod, and the root filesystem is read-only anyway.
-/// Data may come with the image, so only the place for checkpoints must be a volume.
+/// What is written to a path that no volume backs would be lost with the pod, and the root filesystem is read-only anyway.
+/// Data may come with the image, so only the places that are written to must be volumes.
 fn check_mounts(resolved: &ResolvedJob, parts: &PodParts) -> Vec<Violation> {
-    let Some(path) = resolved.checkpoint.uri.strip_prefix("file://") else { return Vec::new() };
+    let checkpoint = [("checkpoint.uri", &resolved.checkpoint.uri)].into_iter();
+    let tensor_board = resolved.tracking.tensor_board_uri.iter().map(|uri| ("tracking.tensorBoard.uri", uri));
+    checkpoint.chain(tensor_board).filter_map(|(field, uri)| check_mount(field, uri, parts)).collect()
+}
+
+fn check_mount(field: &str, uri: &str, parts: &PodParts) -> Option<Violation> {
+    let path = uri.strip_prefix("file://")?;
     let below = |mount: &str| {
         let mount = mount.trim_end_matches('/');
         path == mount || path.strip_prefix(mount).is_some_and(|rest| rest.starts_with('/'))
@@ -161,9 +167,9 @@ fn check_mounts(resolved: &ResolvedJob, parts: &PodParts) -> Vec<Violation> {
         Some(mount) if mount.read_only == Some(true) => {
             format!("{path} is on the read-only volume {:?}", mount.name)
         }
-        Some(_) => return Vec::new(),
+        Some(_) => return None,
     };
-    vec![Violation::new("checkpoint.uri", message)]
+    Some(Violation::new(field, message))
 }
 
 #[cfg(test)]
@@ -197,9 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn checkpoints_must_be_on_a_writable_volume() {
+    fn what_is_written_must_be_on_a_writable_volume() {
         refused(json!({"checkpoint": {"uri": "file:///elsewhere/x"}}), "checkpoint.uri", "mount one there");
         refused(json!({"checkpoint": {"uri": "file:///database"}}), "checkpoint.uri", "mount one there");
+        let runs = |uri: &str| json!({"tracking": {"tensorBoard": {"uri": uri}}});
+        refused(runs("file:///elsewhere/x"), "tracking.tensorBoard.uri", "mount one there");
+        assert!(validate(&job(runs("file:///data/runs")), &settings()).is_ok());
+        assert!(validate(&job(runs("hdfs://namenode:8020/runs")), &settings()).is_ok());
         let read_only = json!({"executorTemplate": {"volumeMounts": [{"name": "data", "mountPath": "/data", "readOnly": true}]}});
         refused(read_only, "checkpoint.uri", "read-only");
         let nested = json!({"executorTemplate": {

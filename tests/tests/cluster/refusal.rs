@@ -63,8 +63,8 @@ pub(crate) fn what_is_not_built_yet_fails_and_names_the_field(world: &World) -> 
         ),
         (
             "/spec/tracking",
-            json!({"tensorBoard": {"uri": "file:///data/runs"}}),
-            &["tracking", "not built yet"],
+            json!({"mlflow": {"trackingUri": "http://mlflow:5000"}}),
+            &["tracking.mlflow", "not built yet"],
         ),
     ];
     with_namespace(&world.cluster, "not-built", |kubectl| {

@@ -1,4 +1,5 @@
-//! Names of a run's objects: `step-00001000/{model,optimizer}.safetensors`, `MANIFEST.json`, `RESULT.json`.
+//! Names of a run's objects: `step-00001000/{model,optimizer}.safetensors`, `MANIFEST.json`, `RESULT.json`, and the folder
+//! `events` of the run log.
 
 use std::{fmt, str::FromStr};
 
@@ -8,6 +9,7 @@ pub(super) const MODEL: &str = "model.safetensors";
 pub(super) const OPTIMIZER: &str = "optimizer.safetensors";
 pub(super) const MANIFEST: &str = "MANIFEST.json";
 pub(super) const RESULT: &str = "RESULT.json";
+pub(super) const EVENTS: &str = "events";
 
 const UNEVALUATED: &str = "-unevaluated";
 

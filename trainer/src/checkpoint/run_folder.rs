@@ -8,7 +8,7 @@ use lockstep_storage::Store;
 use snafu::{ResultExt, Snafu, ensure};
 
 use super::{
-    layout::{CheckpointId, MANIFEST, MODEL, OPTIMIZER, RESULT},
+    layout::{CheckpointId, EVENTS, MANIFEST, MODEL, OPTIMIZER, RESULT},
     manifest::{FileDigest, JobResult, Manifest, Origin, to_json},
     tensors,
 };
@@ -92,6 +92,11 @@ impl RunFolder {
 
     pub(crate) fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// The folder of the run log.
+    pub(crate) fn events(&self) -> lockstep_storage::Result<Store> {
+        self.store.folder(EVENTS)
     }
 
     /// Commits the state unless it is committed already. The manifest comes last: with it the checkpoint exists.

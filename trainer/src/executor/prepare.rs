@@ -76,7 +76,17 @@ impl Prepared {
 /// Starts the engine and the reading for `opened`, and says how to join the others.
 pub(super) fn prepare(opened: OpenedJob, place: Place) -> Result<(Prepared, Config, GroupOptions), Failure> {
     let OpenedJob {
-        job: ResolvedJob { executors, threads_per_executor, elastic, result, data, checkpoint, storage: _ },
+        job:
+            ResolvedJob {
+                executors,
+                threads_per_executor,
+                elastic,
+                result,
+                data,
+                checkpoint,
+                tracking: _,
+                storage: _,
+            },
         training_set,
         test_set,
         split,
@@ -87,6 +97,7 @@ pub(super) fn prepare(opened: OpenedJob, place: Place) -> Result<(Prepared, Conf
         result_hash,
         fingerprint,
         run,
+        tensor_board: _,
     } = opened;
     let Place { job_uid, index, incarnation, threads, listener, peers, tls } = place;
     let seed = result.training.seed;

@@ -82,8 +82,8 @@ impl Reporter {
         });
     }
 
-    /// A training step of `images` is done.
-    pub(super) fn stepped(&self, images: usize, loss: f32, learning_rate: f64) {
+    /// A training step of `images` is done; returns images a second, 0 before the second step.
+    pub(super) fn stepped(&self, images: usize, loss: f32, learning_rate: f64) -> f64 {
         let now = Instant::now();
         let mut rate = self.rate();
         let elapsed =
@@ -104,6 +104,7 @@ impl Reporter {
                 report.eta_seconds = Some((left as f64 * seconds).ceil() as u64);
             }
         });
+        seconds_per_step.map_or(0.0, |seconds| images as f64 / seconds)
     }
 
     /// The state has changed.
