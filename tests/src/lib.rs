@@ -3,6 +3,7 @@
 //!
 //! [`cluster`] brings the cluster up and takes it down, [`kubectl`] and [`namespace`] are how tests talk to it,
 //! [`hdfs`] is a real HDFS, [`lockstep`] the program under test on this machine,
+//! [`tracking`] reads what a run tells,
 //! [`process`] finds the processes behind pods, [`wait`] awaits conditions with a deadline, [`suite`] runs a test program.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -15,4 +16,5 @@ pub mod machine;
 pub mod namespace;
 pub mod process;
 pub mod suite;
+pub mod tracking;
 pub mod wait;

@@ -12,6 +12,7 @@ mod kernels;
 mod pytorch;
 mod same_weights;
 mod synthetic;
+mod tracking;
 
 fn main() -> ExitCode {
     macro_rules! tests {
@@ -51,6 +52,12 @@ fn main() -> ExitCode {
             a_learning_rate_that_diverges_ends_with_its_step_and_the_last_good_checkpoint
             a_spec_that_cannot_run_is_refused_with_field_and_remedy
             preparing_over_other_data_is_refused
+        }
+        None => tracking {
+            a_job_without_tensorboard_has_a_run_log_all_the_same
+        }
+        lockstep_tests::tracking::lacks() => tracking {
+            tensorboard_shows_every_step_once_whoever_died
         }
         pytorch::lacks() => pytorch {
             plain_pytorch_loads_a_checkpoint_and_finds_the_same_accuracy

@@ -10,22 +10,26 @@ use lockstep_tests::{
 mod bed;
 mod faults;
 mod same_weights;
+mod tracking;
 
 fn main() -> ExitCode {
     macro_rules! tests {
-        ($($module:ident { $($test:ident)* })*) => {
+        ($($lacks:expr => $module:ident { $($test:ident)* })*) => {
             vec![$($(Test {
                 name: concat!(stringify!($module), "::", stringify!($test)),
-                lacks: hdfs::lacks(),
+                lacks: $lacks,
                 run: $module::$test,
             },)*)*]
         };
     }
     let mut tests = tests! {
-        same_weights {
+        hdfs::lacks() => same_weights {
             training_from_and_to_hdfs_gives_the_weights_of_files
         }
-        faults {
+        hdfs::lacks().or_else(lockstep_tests::tracking::lacks) => tracking {
+            a_run_log_and_event_files_on_hdfs_are_whole_as_hadoops_shell_gets_them
+        }
+        hdfs::lacks() => faults {
             a_datanode_killed_in_the_midst_of_reads_and_writes_changes_nothing
             flipped_bits_on_a_datanode_change_nothing
             full_storage_is_named_and_training_goes_on_when_there_is_room
@@ -33,7 +37,7 @@ fn main() -> ExitCode {
     };
     if std::env::var("LOCKSTEP_TESTS").is_ok_and(|tests| tests == "acceptance") {
         tests.extend(tests! {
-            faults {
+            hdfs::lacks() => faults {
                 a_frozen_datanode_changes_nothing
                 a_namenode_killed_and_restarted_changes_nothing
                 half_a_minute_of_safe_mode_changes_nothing
