@@ -25,10 +25,11 @@ if [ "$LOCKSTEP_TESTS" = acceptance ]; then export LOCKSTEP_SIM_SEEDS=${LOCKSTEP
 optional() { "$@" || { say "without $*"; [ -z "${CI:-}" ]; }; }
 LOCKSTEP_PYTORCH_ENV=$(optional scripts/python-env.sh pytorch)
 LOCKSTEP_TENSORFLOW_ENV=$(optional scripts/python-env.sh tensorflow)
+LOCKSTEP_S3_ENV=$(optional scripts/python-env.sh s3)
 LOCKSTEP_HADOOP=$(optional scripts/hadoop.sh)
 emulators=$(optional scripts/emulators.sh)
 LOCKSTEP_BIN_DIR=$REPOSITORY/target/release
-export LOCKSTEP_PYTORCH_ENV LOCKSTEP_TENSORFLOW_ENV LOCKSTEP_HADOOP LOCKSTEP_BIN_DIR
+export LOCKSTEP_PYTORCH_ENV LOCKSTEP_TENSORFLOW_ENV LOCKSTEP_S3_ENV LOCKSTEP_HADOOP LOCKSTEP_BIN_DIR
 if [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ]; then
   optional scripts/kubernetes.sh > /dev/null
   optional scripts/images.sh

@@ -115,13 +115,16 @@ impl Failure {
     }
 }
 
-/// An error and its causes in one line: a process's last words.
+/// An error and its causes in one line: a process's last words. Causes that were told already are left out.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        words.push_str(": ");
-        words.push_str(&cause.to_string());
+        let told = cause.to_string();
+        if !words.contains(&told) {
+            words.push_str(": ");
+            words.push_str(&told);
+        }
         source = cause.source();
     }
     words

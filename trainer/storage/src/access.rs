@@ -10,6 +10,7 @@ use std::{
 };
 
 use hdfs_native::{Client, ClientBuilder};
+use object_store::aws::AmazonS3ConfigKey;
 use snafu::ResultExt;
 
 use crate::{
@@ -56,6 +57,8 @@ pub struct Access {
     hadoop: Option<PathBuf>,
     kerberos: Option<PathBuf>,
     user: Option<String>,
+    /// Settings of S3, the secrets among them.
+    s3: Arc<[(AmazonS3ConfigKey, String)]>,
     patience: Patience,
     /// One client for each NameNode or name service.
     clients: Arc<Mutex<HashMap<String, Client>>>,
@@ -80,9 +83,21 @@ impl Access {
             hadoop: folder(HADOOP_CONF_DIR),
             kerberos: folder(KERBEROS_DIR),
             user: None,
+            s3: Arc::default(),
             patience: Patience::default(),
             clients: Arc::default(),
         }
+        .with_s3(env::vars())
+    }
+
+    /// With these variables, `AWS_*`, instead of the environment's. Those that mean nothing to S3 are ignored.
+    #[must_use]
+    pub fn with_s3(self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        let settings = variables.into_iter().filter_map(|(name, value)| {
+            let key = name.starts_with("AWS_").then(|| name.to_ascii_lowercase().parse().ok())??;
+            Some((key, value))
+        });
+        Self { s3: settings.collect(), ..self }
     }
 
     /// As this user in HDFS; with Kerberos, on behalf of this user. `None`: as the environment says.
@@ -99,6 +114,10 @@ impl Access {
 
     pub(crate) fn patience(&self) -> Patience {
         self.patience
+    }
+
+    pub(crate) fn s3(&self) -> &[(AmazonS3ConfigKey, String)] {
+        &self.s3
     }
 
     /// The client of `authority`, `host:port` or a name service; none: `fs.defaultFS`.

@@ -7,6 +7,8 @@ use std::io::ErrorKind;
 
 use hdfs_native::HdfsError;
 
+use crate::s3;
+
 /// What can be done about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -46,6 +48,9 @@ fn deepest(error: &object_store::Error) -> Cause {
         }
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
             return of_io(io.kind());
+        }
+        if cause.is::<s3::Refused>() {
+            return Cause::Permanent;
         }
         source = cause.source();
     }

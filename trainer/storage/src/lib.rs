@@ -4,8 +4,8 @@
 //! being done to which object and whether trying again can help. Neighbours: `lockstep-records` reads shards
 //! through a [`Store`], the trainer writes checkpoints through one.
 //!
-//! `access` holds how stores are reached, `objects` the three kinds of stores, `retry` the attempts of a call, `cause` what
-//! an error means.
+//! `access` holds how stores are reached, `objects` the three kinds of stores (`hdfs` and `s3` what is particular to two of them),
+//! `retry` the attempts of a call, `cause` what an error means.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod access;
@@ -15,6 +15,7 @@ mod hdfs;
 mod io_runtime;
 mod objects;
 mod retry;
+mod s3;
 mod store;
 mod uri;
 

@@ -6,8 +6,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use hdfs_native_object_store::HdfsObjectStore;
 use object_store::{
-    Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, aws::AmazonS3Builder, local::LocalFileSystem,
-    path::Path,
+    Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, local::LocalFileSystem, path::Path,
 };
 use snafu::{OptionExt, ResultExt};
 
@@ -16,6 +15,7 @@ use crate::{
     error::{OpenFolderSnafu, OpenStoreSnafu},
     hdfs::{self, Hdfs},
     io_runtime,
+    s3::S3,
     uri::Location,
 };
 
@@ -24,7 +24,7 @@ use crate::{
 pub(crate) enum Objects {
     Files(Arc<LocalFileSystem>),
     Hdfs(Hdfs, Arc<HdfsObjectStore>),
-    S3(Arc<dyn ObjectStore>),
+    S3(S3),
 }
 
 /// Whether an object may be replaced.
@@ -57,11 +57,8 @@ impl Objects {
                 ))
             }
             Location::S3 { bucket, path } => {
-                // The first one wins; ring's is what the rest of the program brings.
-                let _ = rustls::crypto::ring::default_provider().install_default();
-                let store = AmazonS3Builder::from_env().with_bucket_name(&bucket).build();
-                let store = store.context(OpenFolderSnafu { uri })?;
-                Ok((Self::S3(Arc::new(store)), prefix(uri, &path)?, format!("s3://{bucket}/{path}")))
+                let store = S3::open(&bucket, access.s3()).context(OpenFolderSnafu { uri })?;
+                Ok((Self::S3(store), prefix(uri, &path)?, format!("s3://{bucket}/{path}")))
             }
         }
     }
@@ -99,7 +96,8 @@ impl Objects {
         let (this, path) = (self.clone(), path.clone());
         self.on_its_runtime(async move {
             match this.general().list(Some(&path)).try_collect().await {
-                Err(Error::NotFound { .. }) => Ok(Vec::new()),
+                // A folder that is not there is empty; of S3 it is the bucket that is not there.
+                Err(Error::NotFound { .. }) if !matches!(this, Self::S3(_)) => Ok(Vec::new()),
                 other => other,
             }
         })
@@ -178,7 +176,7 @@ impl Objects {
         match self {
             Self::Files(files) => files.as_ref(),
             Self::Hdfs(_, general) => general.as_ref(),
-            Self::S3(store) => store.as_ref(),
+            Self::S3(s3) => s3.general(),
         }
     }
 
@@ -188,7 +186,11 @@ impl Objects {
     ) -> Result<T, Error> {
         match self {
             Self::Files(_) => attempt.await,
-            Self::Hdfs(..) | Self::S3(_) => io_runtime::run(attempt).await,
+            Self::Hdfs(..) => io_runtime::run(attempt).await,
+            Self::S3(s3) => {
+                let s3 = s3.clone();
+                io_runtime::run(async move { s3.explain(attempt.await).await }).await
+            }
         }
     }
 }
