@@ -1,5 +1,5 @@
 //! The programs `lockstep` and `lockstep-libtorch`, which differ in the kernels they have: train a job on this machine,
-//! prepare data sets, and are the program in executor pods.
+//! prepare data sets, look after checkpoints, and are the program in executor pods.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod augmentation;
@@ -43,6 +43,8 @@ enum Command {
     Run(cli::run::Arguments),
     /// Turn images into TFRecord shards and a dataset.json.
     Prepare(cli::prepare::Arguments),
+    /// List, verify or prune checkpoints.
+    Checkpoints(cli::checkpoints::Arguments),
     /// Train as one executor of a job: the entry point in a pod.
     Executor(cli::executor::Arguments),
 }
@@ -52,7 +54,7 @@ impl Command {
     fn kernels(&self) -> Option<Kernels> {
         match self {
             Self::Run(arguments) => arguments.kernels(),
-            Self::Prepare(_) => None,
+            Self::Prepare(_) | Self::Checkpoints(_) => None,
             Self::Executor(arguments) => arguments.kernels(),
         }
     }
@@ -87,6 +89,7 @@ pub fn main(others: Vec<Arc<dyn Backend>>) -> ExitCode {
         match command {
             Command::Run(arguments) => cli::run::run(arguments, &backends).await,
             Command::Prepare(arguments) => cli::prepare::run(arguments).await,
+            Command::Checkpoints(arguments) => cli::checkpoints::run(arguments).await,
             Command::Executor(arguments) => cli::executor::run(arguments, &backends).await,
         }
     });

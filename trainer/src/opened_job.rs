@@ -87,9 +87,7 @@ impl OpenedJob {
         let store = open("checkpoint folder", &checkpoint.uri)?;
         let tensor_board = job.tracking.tensor_board_uri.as_deref();
         let tensor_board = tensor_board.map(|uri| open("TensorBoard folder", uri)).transpose()?;
-        let watched = course.early_stopping.map_or(Metric::ValidationAccuracy, |rule| rule.metric);
-        let retention =
-            Retention { keep: checkpoint.keep as usize, keep_best: checkpoint.keep_best.then_some(watched) };
+        let retention = Retention { keep: checkpoint.keep as usize, keep_best: checkpoint.keep_best };
         let run = RunFolder::new(
             store,
             Origin::new(&result_hash, &fingerprint, backend.numerics_version()),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 pub(crate) use lockstep_tests::lockstep;
 use lockstep_tests::suite::{self, Test};
 
+mod checkpoints;
 mod executors;
 mod failures;
 mod golden;
@@ -31,6 +32,11 @@ fn main() -> ExitCode {
             a_run_asked_twice_to_stop_stops_at_once_and_resumes_to_the_same_weights
             killed_executors_change_nothing
             a_finished_run_is_reported_and_fresh_starts_it_over
+        }
+        None => checkpoints {
+            checkpoints_are_listed_with_what_their_run_says_of_them
+            a_damaged_or_missing_object_is_found_and_named
+            pruning_keeps_what_it_is_told_to_and_a_dry_run_keeps_all
         }
         None => kernels {
             native_jobs_load_no_libtorch

@@ -1,6 +1,6 @@
 //! The JSON objects of a run: `MANIFEST.json`, one a checkpoint, and `RESULT.json`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -46,10 +46,16 @@ impl FileDigest {
     }
 }
 
+impl fmt::Display for FileDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes with sha256 {}", self.bytes, self.sha256)
+    }
+}
+
 /// What a committed checkpoint holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Manifest {
+pub(crate) struct Manifest {
     pub(super) format: u32,
     #[serde(flatten)]
     pub(super) origin: Origin,
@@ -57,7 +63,7 @@ pub(super) struct Manifest {
     pub(super) state_hash: String,
     /// Hash of the weights alone, hex.
     pub(super) weights_sha256: String,
-    pub(super) cursor: Cursor,
+    pub(crate) cursor: Cursor,
     pub(super) files: BTreeMap<String, FileDigest>,
 }
 

@@ -1,89 +1,33 @@
-//! The folder of one run: commits, finds, restores and prunes its checkpoints, and ends the run.
-
-use std::collections::BTreeSet;
+//! The folder of one run as its executors use it: commits and restores checkpoints, and ends the run.
 
 use bytes::Bytes;
 use lockstep_nn::weights_sha256;
 use lockstep_storage::Store;
-use snafu::{ResultExt, Snafu, ensure};
+use snafu::{ResultExt, ensure};
 
 use super::{
+    error::{
+        EncodeJsonSnafu, EncodeSnafu, LoadError, OtherContentSnafu, OtherResultSnafu, Result, StorageSnafu,
+    },
+    inventory::{Inventory, Retention},
     layout::{CheckpointId, EVENTS, MANIFEST, MODEL, OPTIMIZER, RESULT},
     manifest::{FileDigest, JobResult, Manifest, Origin, to_json},
     tensors,
 };
-use crate::{course::Metric, network::Network, state::TrainingState};
-
-/// A failed action on a run's folder.
-#[derive(Debug, Snafu)]
-pub(crate) enum Error {
-    /// Storage failed.
-    #[snafu(display("failed to {action} in {uri}"))]
-    Storage { action: &'static str, uri: String, source: lockstep_storage::Error },
-    /// Another writer committed other bytes for the same step: one of the two is wrong.
-    #[snafu(display(
-        "failed to commit {uri}/{id}: a whole checkpoint of another state is there; one of its two writers computed wrong"
-    ))]
-    OtherContent { uri: String, id: CheckpointId, source: lockstep_storage::Error },
-    /// The tensors of the state cannot be encoded.
-    #[snafu(display("failed to encode {id}"))]
-    Encode { id: CheckpointId, source: tensors::Error },
-    /// A JSON object cannot be written.
-    #[snafu(display("failed to encode {object}"))]
-    EncodeJson { object: &'static str, source: serde_json::Error },
-    /// RESULT.json is there and cannot be read.
-    #[snafu(display("failed to understand {uri}/RESULT.json"))]
-    DecodeResult { uri: String, source: serde_json::Error },
-    /// The run ended with another result than ours.
-    #[snafu(display(
-        "failed to end the run in {uri}: RESULT.json names the weights {found}, ours are {ours}"
-    ))]
-    OtherResult { uri: String, found: String, ours: String },
-}
-
-impl Error {
-    /// Whether trying again may help.
-    pub(crate) fn is_retryable(&self) -> bool {
-        match self {
-            Self::Storage { source, .. } => source.is_retryable() || source.is_not_found(),
-            Self::OtherContent { .. }
-            | Self::Encode { .. }
-            | Self::EncodeJson { .. }
-            | Self::DecodeResult { .. }
-            | Self::OtherResult { .. } => false,
-        }
-    }
-}
-
-impl Error {
-    /// Whether somebody must free space or raise a quota first.
-    pub(crate) fn is_full(&self) -> bool {
-        matches!(self, Self::Storage { source, .. } if source.is_full())
-    }
-}
-
-type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// Which checkpoints pruning leaves.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Retention {
-    /// This many of the newest, at least 1.
-    pub keep: usize,
-    /// And the best one by this metric.
-    pub keep_best: Option<Metric>,
-}
+use crate::{network::Network, state::TrainingState};
 
 /// The folder `<checkpoint uri>/<run>`.
 #[derive(Clone, Debug)]
 pub(crate) struct RunFolder {
     store: Store,
+    inventory: Inventory,
     origin: Origin,
     retention: Retention,
 }
 
 impl RunFolder {
     pub(crate) fn new(store: Store, origin: Origin, retention: Retention) -> Self {
-        Self { store, origin, retention }
+        Self { inventory: Inventory::new(store.clone()), store, origin, retention }
     }
 
     pub(crate) fn uri(&self) -> &str {
@@ -171,7 +115,7 @@ impl RunFolder {
     ///
     /// A damaged one is reported and the next older one taken: replaying gives the same bits.
     pub(crate) async fn restore(&self, network: &Network) -> Result<Option<(CheckpointId, TrainingState)>> {
-        for id in self.committed().await?.into_iter().rev() {
+        for id in self.inventory.committed().await?.into_iter().rev() {
             match self.load(network, id).await {
                 Ok(state) => return Ok(Some((id, state))),
                 Err(LoadError::Storage { source }) if source.is_retryable() => {
@@ -185,109 +129,30 @@ impl RunFolder {
     }
 
     async fn load(&self, network: &Network, id: CheckpointId) -> Result<TrainingState, LoadError> {
-        let manifest: Manifest = serde_json::from_slice(&self.store.get(&id.path(MANIFEST)).await?)?;
-        if CheckpointId::of(&manifest.cursor) != id {
-            return Err(LoadError::Damaged { what: MANIFEST.into() });
-        }
-        let mut contents = Vec::new();
-        for name in [MODEL, OPTIMIZER] {
-            let content = self.store.get(&id.path(name)).await?;
-            if manifest.files.get(name) != Some(&FileDigest::of(&content)) {
-                return Err(LoadError::Damaged { what: name.into() });
-            }
-            contents.push(content);
-        }
-        let state = tensors::restore_state(network, manifest.cursor, &contents[0], &contents[1])?;
+        let (manifest, [model, optimizer]) = self.inventory.read(id).await?;
+        let state = tensors::restore_state(network, manifest.cursor, &model, &optimizer)?;
         if hex::encode(state.hash()) != manifest.state_hash {
-            return Err(LoadError::Damaged { what: "state".into() });
+            return Err(LoadError::Damaged {
+                what: MANIFEST,
+                problem: "does not tell the state's hash".into(),
+            });
         }
         Ok(state)
     }
 
-    /// Checkpoints with a manifest, oldest first.
-    async fn committed(&self) -> Result<Vec<CheckpointId>> {
-        let entries = self
-            .store
-            .list("")
-            .await
-            .context(StorageSnafu { action: "list checkpoints", uri: self.uri() })?;
-        let ids: BTreeSet<CheckpointId> = entries
-            .iter()
-            .filter_map(|entry| entry.path.split_once('/'))
-            .filter(|(_, object)| *object == MANIFEST)
-            .filter_map(|(folder, _)| folder.parse().ok())
-            .collect();
-        Ok(ids.into_iter().collect())
-    }
-
-    /// Deletes what retention does not keep, manifests first, and what dead writers left of older steps.
+    /// Deletes what retention does not keep and what dead writers left of older steps.
     pub(crate) async fn prune(&self) -> Result<()> {
-        let context = StorageSnafu { action: "prune checkpoints", uri: self.uri() };
-        let committed = self.committed().await?;
-        let kept = self.kept(&committed).await?;
-        let Some(newest) = committed.last() else { return Ok(()) };
-        let entries = self.store.list("").await.context(context)?;
-        let mut doomed: Vec<_> = entries
-            .into_iter()
-            .filter_map(|entry| {
-                let (folder, object) = entry.path.split_once('/')?;
-                let id: CheckpointId = folder.parse().ok()?;
-                let manifest_first = object != MANIFEST;
-                (id < *newest && !kept.contains(&id)).then_some((manifest_first, entry.path))
-            })
-            .collect();
-        doomed.sort();
-        for (_, path) in doomed {
-            self.store.delete(&path).await.context(context)?;
-        }
-        self.clean(|id| id.is_some_and(|id| id < *newest)).await
+        self.inventory.prune(self.retention).await.map(drop)
     }
 
     /// Deletes every temporary file of the run. Only for a run that has its result: nobody needs to write any more.
     pub(crate) async fn clean_up(&self) -> Result<()> {
-        self.clean(|_| true).await
-    }
-
-    /// Deletes the temporary files of the checkpoints (none: of the run itself) that `doomed` names. A writer that lives
-    /// after all finds its file gone and tries again.
-    async fn clean(&self, doomed: impl Fn(Option<CheckpointId>) -> bool) -> Result<()> {
-        let context = StorageSnafu { action: "delete what dead writers left", uri: self.uri() };
-        for entry in self.store.unfinished("").await.context(context)? {
-            let folder = entry.path.split_once('/').map(|(folder, _)| folder);
-            if doomed(folder.and_then(|folder| folder.parse().ok())) {
-                self.store.delete(&entry.path).await.context(context)?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn kept(&self, committed: &[CheckpointId]) -> Result<BTreeSet<CheckpointId>> {
-        let mut kept: BTreeSet<_> =
-            committed.iter().rev().take(self.retention.keep.max(1)).copied().collect();
-        let Some(metric) = self.retention.keep_best else { return Ok(kept) };
-        let mut best: Option<(f64, CheckpointId)> = None;
-        for id in committed.iter().filter(|id| id.evaluated) {
-            let Ok(bytes) = self.store.get(&id.path(MANIFEST)).await else { continue };
-            let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes) else { continue };
-            let here = manifest.cursor.best.filter(|best| best.step == id.step);
-            let Some(score) = here.map(|best| metric.merit(best.validation)) else { continue };
-            if best.is_none_or(|(merit, _)| score > merit) {
-                best = Some((score, *id));
-            }
-        }
-        kept.extend(best.map(|(_, id)| id));
-        Ok(kept)
+        self.inventory.clean_up().await
     }
 
     /// The result, if the run has ended.
     pub(crate) async fn result(&self) -> Result<Option<JobResult>> {
-        match self.store.get(RESULT).await {
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map(Some).context(DecodeResultSnafu { uri: self.uri() })
-            }
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error).context(StorageSnafu { action: "read RESULT.json", uri: self.uri() }),
-        }
+        self.inventory.result().await
     }
 
     /// Ends the run; somebody else may have ended it already, with the same result.
@@ -316,19 +181,6 @@ impl RunFolder {
         }
         Ok(())
     }
-}
-
-/// Why one checkpoint cannot be loaded.
-#[derive(Debug, Snafu)]
-enum LoadError {
-    #[snafu(transparent)]
-    Storage { source: lockstep_storage::Error },
-    #[snafu(display("failed to understand its manifest"), context(false))]
-    Manifest { source: serde_json::Error },
-    #[snafu(transparent)]
-    Tensors { source: tensors::Error },
-    #[snafu(display("its {what} is not what was committed"))]
-    Damaged { what: String },
 }
 
 #[cfg(test)]

@@ -12,6 +12,10 @@ use snafu::{OptionExt, ResultExt, Snafu, ensure};
 
 use crate::{course::Cursor, network::Network, state::TrainingState};
 
+mod by_name;
+
+pub(super) use by_name::read_state;
+
 /// Prefixes of the optimizer's two moments.
 const MOMENTS: [&str; 2] = ["first_moment.", "second_moment."];
 
@@ -30,6 +34,9 @@ pub(crate) enum Error {
     /// A tensor has another shape or type.
     #[snafu(display("failed to take the tensor {name:?}: it is {found}, the model needs {wanted}"))]
     Mismatch { name: String, found: String, wanted: String },
+    /// A tensor's name is none of ours.
+    #[snafu(display("failed to place the tensor {name:?}: no layer has such a one"))]
+    Foreign { name: String },
     /// The block from a peer does not fit.
     #[snafu(display("failed to decode a snapshot of {bytes} bytes: {reason}"))]
     Snapshot { bytes: usize, reason: &'static str },

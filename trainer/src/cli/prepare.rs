@@ -123,7 +123,8 @@ async fn convert(source: &Source, options: &Options) -> Result<Summary, Failed> 
     })
 }
 
-fn open(destination: &str) -> lockstep_storage::Result<Store> {
+/// The store of a URI or a path of this machine.
+pub(super) fn open(destination: &str) -> lockstep_storage::Result<Store> {
     if destination.contains("://") {
         return Store::open(destination);
     }

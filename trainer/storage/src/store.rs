@@ -1,6 +1,10 @@
 //! Reading and writing objects below one location.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{
+    ops::Range,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use object_store::path::Path;
@@ -33,6 +37,8 @@ pub struct Entry {
     pub path: String,
     /// Size in bytes.
     pub size: u64,
+    /// When it was written, by the store's clock; of unfinished objects nobody asks.
+    pub modified: Option<SystemTime>,
 }
 
 /// How [`Store::create`] found the object.
@@ -116,14 +122,15 @@ impl Store {
         let found = retry::call(self.patience, 0, || self.objects.list(&location)).await;
         let found = found.context(ListSnafu { uri: &*self.uri, path: prefix })?;
         let finished = found.into_iter().filter(|meta| !self.objects.is_unfinished(&meta.location));
-        Ok(self.entries(finished.map(|meta| (meta.location, meta.size))))
+        Ok(self.entries(finished.map(|meta| (meta.location, meta.size, Some(meta.last_modified.into())))))
     }
 
     /// Temporary files below `prefix`, sorted by path: what is being written, or what dead writers left.
     pub async fn unfinished(&self, prefix: &str) -> Result<Vec<Entry>> {
         let location = self.locate(prefix)?;
         let found = retry::call(self.patience, 0, || self.objects.unfinished(&location)).await;
-        Ok(self.entries(found.context(ListSnafu { uri: &*self.uri, path: prefix })?))
+        let found = found.context(ListSnafu { uri: &*self.uri, path: prefix })?;
+        Ok(self.entries(found.into_iter().map(|(location, size)| (location, size, None))))
     }
 
     /// Creates the object unless it exists; one that exists with the same bytes is as good.
@@ -173,13 +180,13 @@ impl Store {
         retry::call(self.patience, bytes.len() as u64, attempt).await
     }
 
-    fn entries(&self, found: impl IntoIterator<Item = (Path, u64)>) -> Vec<Entry> {
+    fn entries(&self, found: impl IntoIterator<Item = (Path, u64, Option<SystemTime>)>) -> Vec<Entry> {
         let mut entries: Vec<Entry> = found
             .into_iter()
-            .filter_map(|(location, size)| {
+            .filter_map(|(location, size, modified)| {
                 let parts: Vec<_> =
                     location.prefix_match(&self.prefix)?.map(|part| part.as_ref().to_owned()).collect();
-                Some(Entry { path: parts.join("/"), size })
+                Some(Entry { path: parts.join("/"), size, modified })
             })
             .collect();
         entries.sort();

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use lockstep_nn::{Layer, Shape};
 
 use super::*;
-use crate::course::{Best, Score, Stage};
+use crate::{
+    checkpoint::Error,
+    course::{Best, Score, Stage},
+};
 
 fn network() -> Network {
     let layers = [Layer::Flatten, Layer::Dense { units: 2 }];
@@ -32,7 +35,7 @@ struct Fixture {
     network: Network,
 }
 
-fn fixture(keep: usize, keep_best: Option<Metric>) -> Fixture {
+fn fixture(keep: usize, keep_best: bool) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path().to_str().unwrap()).unwrap();
     let run = RunFolder::new(store, Origin::new(&[1; 32], &[2; 32], "test/1"), Retention { keep, keep_best });
@@ -51,7 +54,7 @@ fn folders(fixture: &Fixture) -> Vec<String> {
 
 #[tokio::test]
 async fn the_newest_checkpoint_is_restored_bit_for_bit_and_committing_again_changes_nothing() {
-    let fixture = fixture(3, None);
+    let fixture = fixture(3, false);
     let Fixture { run, network, .. } = &fixture;
     assert!(run.restore(network).await.unwrap().is_none());
     for step in [5, 10] {
@@ -65,7 +68,7 @@ async fn the_newest_checkpoint_is_restored_bit_for_bit_and_committing_again_chan
 
 #[tokio::test]
 async fn a_state_before_its_evaluation_is_older_than_the_one_after_it() {
-    let fixture = fixture(3, None);
+    let fixture = fixture(3, false);
     let Fixture { run, network, .. } = &fixture;
     let mut before = state(network, 5);
     before.cursor.stage = Stage::Validate;
@@ -77,7 +80,7 @@ async fn a_state_before_its_evaluation_is_older_than_the_one_after_it() {
 
 #[tokio::test]
 async fn what_a_dead_writer_left_is_overwritten_and_never_restored() {
-    let fixture = fixture(3, None);
+    let fixture = fixture(3, false);
     let Fixture { run, network, folder } = &fixture;
     std::fs::create_dir(folder.path().join("step-00000005")).unwrap();
     std::fs::write(folder.path().join("step-00000005").join(MODEL), b"half").unwrap();
@@ -88,7 +91,7 @@ async fn what_a_dead_writer_left_is_overwritten_and_never_restored() {
 
 #[tokio::test]
 async fn other_weights_for_a_committed_step_are_a_permanent_error_and_lose_nothing() {
-    let fixture = fixture(3, None);
+    let fixture = fixture(3, false);
     let Fixture { run, network, .. } = &fixture;
     run.commit(network, &state(network, 5)).await.unwrap();
     let mut other = state(network, 5);
@@ -100,7 +103,7 @@ async fn other_weights_for_a_committed_step_are_a_permanent_error_and_lose_nothi
 
 #[tokio::test]
 async fn every_damaged_byte_range_of_a_checkpoint_makes_restore_take_the_older_one() {
-    let fixture = fixture(3, None);
+    let fixture = fixture(3, false);
     let Fixture { run, network, folder } = &fixture;
     run.commit(network, &state(network, 5)).await.unwrap();
     run.commit(network, &state(network, 10)).await.unwrap();
@@ -123,10 +126,16 @@ async fn every_damaged_byte_range_of_a_checkpoint_makes_restore_take_the_older_o
 
 #[tokio::test]
 async fn pruning_keeps_the_newest_and_the_best_and_removes_leftovers() {
-    let fixture = fixture(2, Some(Metric::ValidationAccuracy));
+    let fixture = fixture(2, true);
     let Fixture { run, network, folder } = &fixture;
+    let mut best = None;
     for (step, accuracy) in [(1, 0.2), (2, 0.7), (3, 0.7), (4, 0.1), (5, 0.3)] {
-        run.commit(network, &evaluated(network, step, accuracy)).await.unwrap();
+        let mut state = evaluated(network, step, accuracy);
+        if best.is_some_and(|best: Best| best.validation.accuracy >= accuracy) {
+            state.cursor.best = best;
+        }
+        best = state.cursor.best;
+        run.commit(network, &state).await.unwrap();
     }
     std::fs::create_dir(folder.path().join("step-00000000")).unwrap();
     std::fs::write(folder.path().join("step-00000000").join(MODEL), b"half").unwrap();
@@ -140,9 +149,9 @@ async fn pruning_keeps_the_newest_and_the_best_and_removes_leftovers() {
 
 #[tokio::test]
 async fn a_run_ends_once_and_a_second_finisher_with_the_same_weights_agrees() {
-    let fixture = fixture(2, None);
+    let fixture = fixture(2, false);
     let Fixture { run, network, .. } = &fixture;
-    assert_eq!(run.result().await.unwrap(), None);
+    assert_eq!(run.result().await.unwrap(), false);
     let state = state(network, 5);
     let result =
         |weights| JobResult::new(run.origin().clone(), weights, "step-00000005".into(), 1, &state.cursor);
@@ -155,7 +164,7 @@ async fn a_run_ends_once_and_a_second_finisher_with_the_same_weights_agrees() {
 
 #[tokio::test]
 async fn a_cleared_run_is_a_fresh_one() {
-    let fixture = fixture(2, None);
+    let fixture = fixture(2, false);
     let Fixture { run, network, .. } = &fixture;
     run.commit(network, &state(network, 5)).await.unwrap();
     run.clear().await.unwrap();
@@ -165,7 +174,7 @@ async fn a_cleared_run_is_a_fresh_one() {
 
 #[tokio::test]
 async fn the_checkpoint_of_a_finished_job_is_the_one_before_its_test() {
-    let fixture = fixture(2, None);
+    let fixture = fixture(2, false);
     let Fixture { run, network, .. } = &fixture;
     let mut last = state(network, 5);
     (last.cursor.stage, last.cursor.round) = (Stage::Test, 6);
@@ -179,7 +188,7 @@ async fn the_checkpoint_of_a_finished_job_is_the_one_before_its_test() {
 
 #[tokio::test]
 async fn committing_a_damaged_checkpoint_again_repairs_it() {
-    let fixture = fixture(3, None);
+    let fixture = fixture(3, false);
     let Fixture { run, network, folder } = &fixture;
     run.commit(network, &state(network, 10)).await.unwrap();
     for object in [MODEL, OPTIMIZER, MANIFEST] {
@@ -197,7 +206,7 @@ async fn committing_a_damaged_checkpoint_again_repairs_it() {
 
 #[tokio::test]
 async fn temporary_files_of_older_steps_go_at_a_prune_and_all_go_at_the_end() {
-    let fixture = fixture(3, None);
+    let fixture = fixture(3, false);
     let Fixture { run, network, folder } = &fixture;
     run.commit(network, &state(network, 5)).await.unwrap();
     for step in ["step-00000004", "step-00000006"] {
