@@ -9,6 +9,8 @@ LABEL org.opencontainers.image.title="lockstep-trainer-libtorch" \
       org.opencontainers.image.version="${VERSION}"
 # libtorch first: it is nearly all of the image and stays the same from one build to the next.
 COPY lib/ /usr/local/lib/
+# For HDFS with Kerberos, loaded only there.
+COPY lib-krb5/ /usr/lib/x86_64-linux-gnu/
 COPY bin/lockstep bin/lockstep-libtorch /usr/local/bin/
 # By number, so that Kubernetes can see for itself that it is not root (runAsNonRoot).
 USER 65532:65532

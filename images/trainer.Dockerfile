@@ -7,6 +7,8 @@ LABEL org.opencontainers.image.title="lockstep-trainer" \
       org.opencontainers.image.description="Trains a CNN in lockstep with its peers" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}"
+# For HDFS with Kerberos, loaded only there.
+COPY lib-krb5/ /usr/lib/x86_64-linux-gnu/
 COPY bin/lockstep /usr/local/bin/lockstep
 # By number, so that Kubernetes can see for itself that it is not root (runAsNonRoot).
 USER 65532:65532

@@ -35,8 +35,12 @@ for program in lockstep lockstep-libtorch lockstep-operator; do
   [ -x "$programs/$program" ] || fail "no $programs/$program; build it first: cargo build --release"
 done
 libtorch=$(scripts/libtorch.sh)
+if ! krb5=$(scripts/krb5.sh); then
+  [ "${1:-}" = --stage ] || exit 1
+  say "for HDFS with Kerberos put libgssapi_krb5.so.2, and what it needs, into dist/lib-krb5"
+fi
 
-mkdir -p dist/bin dist/lib
+mkdir -p dist/bin dist/lib dist/lib-krb5
 for program in lockstep lockstep-libtorch lockstep-operator; do
   strip -o "dist/bin/$program" "$programs/$program"
 done
@@ -44,6 +48,7 @@ done
 for library in libc10.so libcudart.so.13 libcupti.so.13 libgomp.so.1 libtorch.so libtorch_cpu.so; do
   [ ! -e "$libtorch/lib/$library" ] || cp --update --preserve=timestamps "$libtorch/lib/$library" dist/lib/
 done
+[ -z "$krb5" ] || cp --update --preserve=timestamps "$krb5"/* dist/lib-krb5/
 [ "${1:-}" != --stage ] || exit 0
 mkdir -p target/images
 build() { # IMAGE NAME FILES…
@@ -57,8 +62,8 @@ build() { # IMAGE NAME FILES…
   echo "$key" > "target/images/$image.key"
 }
 build operator localhost/lockstep-operator:dev dist/bin/lockstep-operator
-build trainer localhost/lockstep-trainer:dev dist/bin/lockstep
-build trainer-libtorch localhost/lockstep-trainer-libtorch:dev dist/bin/lockstep dist/bin/lockstep-libtorch dist/lib/*
+build trainer localhost/lockstep-trainer:dev dist/bin/lockstep dist/lib-krb5/*
+build trainer-libtorch localhost/lockstep-trainer-libtorch:dev dist/bin/lockstep dist/bin/lockstep-libtorch dist/lib/* dist/lib-krb5/*
 
 for image in operator trainer trainer-libtorch; do
   size="$(($(stat -c %s "target/images/$image.tar") / 1000000)) MB"

@@ -1,10 +1,15 @@
-//! A real HDFS on loopback: one NameNode and several DataNodes, each a JVM of its own that can be killed or frozen alone.
+//! A real HDFS on loopback: NameNode, DataNodes and what else it is made of, each a JVM of its own that can be killed or
+//! frozen alone.
 
 pub mod by_hand;
 mod configuration;
 mod daemon;
+mod high_availability;
+mod kerberos;
+mod start;
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -18,6 +23,7 @@ use crate::machine;
 use crate::wait::eventually;
 use configuration::Configuration;
 pub use daemon::Daemon;
+use kerberos::Kerberos;
 
 const READY: Duration = Duration::from_secs(60);
 
@@ -28,6 +34,10 @@ pub struct Options {
     pub datanodes: usize,
     /// Replicas of each block.
     pub replication: usize,
+    /// A name service of two NameNodes instead of one NameNode.
+    pub high_availability: bool,
+    /// Only who has a Kerberos ticket is let in.
+    pub kerberos: bool,
     /// Where its daemons listen.
     pub network: Network,
 }
@@ -49,15 +59,25 @@ impl Default for Network {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { datanodes: 3, replication: 2, network: Network::default() }
+        Self {
+            datanodes: 3,
+            replication: 2,
+            high_availability: false,
+            kerberos: false,
+            network: Network::default(),
+        }
     }
 }
 
 /// A running HDFS. Dropping it kills its daemons; they also die with the thread that started them.
 pub struct Hdfs {
     configuration: Configuration,
-    namenode: Daemon,
+    namenodes: Vec<Daemon>,
+    /// Which of them is the active one.
+    active: usize,
     datanodes: Vec<Daemon>,
+    /// KDC and JournalNodes.
+    _others: Vec<Daemon>,
     /// Last, as fields are dropped in order: the daemons write into it.
     _folder: Option<tempfile::TempDir>,
 }
@@ -68,35 +88,6 @@ impl Hdfs {
         let folder = tempfile::tempdir()?;
         let mut hdfs = Self::start_in(folder.path(), options, true)?;
         hdfs._folder = Some(folder);
-        Ok(hdfs)
-    }
-
-    fn start_in(folder: &Path, options: &Options, dies_with_us: bool) -> Result<Self> {
-        ensure!(options.datanodes >= 1, "an HDFS needs a DataNode");
-        let configuration = Configuration::write(folder, &jars()?, options.replication, &options.network)?;
-        let name = "org.apache.hadoop.hdfs.server.namenode.NameNode";
-        let formatted = configuration.java(name).args(["-format", "-force", "-nonInteractive"]).output()?;
-        ensure!(
-            formatted.status.success(),
-            "formatting failed: {}",
-            String::from_utf8_lossy(&formatted.stderr)
-        );
-        let start = |daemon: &str, class: &str, arguments: Vec<String>| {
-            Daemon::start(&configuration, daemon, class, arguments, dies_with_us)
-        };
-        let namenode = start("namenode", name, Vec::new())?;
-        let datanodes = (1..=options.datanodes)
-            .map(|number| {
-                let arguments = configuration.datanode(number)?;
-                start(
-                    &format!("datanode-{number}"),
-                    "org.apache.hadoop.hdfs.server.datanode.DataNode",
-                    arguments,
-                )
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let hdfs = Self { configuration, namenode, datanodes, _folder: None };
-        hdfs.wait_ready()?;
         Ok(hdfs)
     }
 
@@ -122,7 +113,7 @@ impl Hdfs {
     /// The NameNode's bean `FSNamesystemState`.
     pub fn namenode_state(&self) -> Result<Value> {
         let path = "/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState";
-        let address = self.configuration.http;
+        let address = self.configuration.namenodes[self.active].http;
         let beans: Value = serde_json::from_slice(&http_get(address, path)?)?;
         Ok(beans["beans"][0].clone())
     }
@@ -152,7 +143,10 @@ impl Hdfs {
 
     /// Names in a folder, by WebHDFS; none if there is no such folder.
     pub fn names(&self, path: &str) -> Result<Vec<String>> {
-        let answer = http_get(self.configuration.http, &format!("/webhdfs/v1{path}?op=LISTSTATUS"))?;
+        let answer = http_get(
+            self.configuration.namenodes[self.active].http,
+            &format!("/webhdfs/v1{path}?op=LISTSTATUS"),
+        )?;
         let answer: Value = serde_json::from_slice(&answer)?;
         let statuses = answer["FileStatuses"]["FileStatus"].as_array();
         let name = |status: &Value| status["pathSuffix"].as_str().map(str::to_owned);
@@ -164,20 +158,20 @@ impl Hdfs {
         let mut folders = vec![self.configuration.datanode_folder(index + 1)];
         let mut blocks = 0;
         while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(&folder)? {
+            for entry in fs::read_dir(&folder)? {
                 let path = entry?.path();
                 let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
                 if path.is_dir() {
                     folders.push(path);
                 } else if name.starts_with("blk_") && !name.ends_with(".meta") {
-                    let mut bytes = std::fs::read(&path)?;
+                    let mut bytes = fs::read(&path)?;
                     let middle = bytes.len() / 2;
                     // Every checksum covers 512 bytes: whatever range is read meets one of these.
                     bytes.iter_mut().step_by(4096).for_each(|byte| *byte ^= 1);
                     if let Some(byte) = bytes.get_mut(middle) {
                         *byte ^= 2;
                     }
-                    std::fs::write(&path, bytes)?;
+                    fs::write(&path, bytes)?;
                     blocks += 1;
                 }
             }
@@ -199,15 +193,39 @@ impl Hdfs {
         .map(drop)
     }
 
-    /// The NameNode.
+    /// The NameNode; of two the active one.
     pub fn namenode(&mut self) -> &mut Daemon {
-        &mut self.namenode
+        &mut self.namenodes[self.active]
+    }
+
+    /// Makes the other NameNode the active one, whatever has become of the first.
+    pub fn fail_over(&mut self) -> Result<()> {
+        self.make_active((self.active + 1) % self.namenodes.len())
+    }
+
+    fn make_active(&mut self, index: usize) -> Result<()> {
+        until_it_logs(&self.namenodes[index], "NameNode RPC up at")?;
+        self.shell(&["haadmin", "-transitionToActive", "--forceactive", &high_availability::id(index)])?;
+        self.active = index;
+        Ok(())
+    }
+
+    /// Value for `LOCKSTEP_KERBEROS_DIR`: a folder with principal, keytab and krb5.conf.
+    pub fn kerberos_dir(&self) -> Option<PathBuf> {
+        self.configuration.kerberos.as_ref().map(Kerberos::folder)
     }
 
     /// DataNode `index`, from 0.
     pub fn datanode(&mut self, index: usize) -> &mut Daemon {
         &mut self.datanodes[index]
     }
+}
+
+fn until_it_logs(daemon: &Daemon, words: &str) -> Result<()> {
+    eventually(&format!("{words:?} in a daemon's log"), READY, || {
+        Ok(daemon.log()?.contains(words).then_some(()))
+    })
+    .with_context(|| daemon.log().unwrap_or_default())
 }
 
 /// Why HDFS cannot run on this machine, if it cannot.
@@ -230,11 +248,15 @@ fn shell<S: AsRef<OsStr>>(configuration: &Configuration, arguments: &[S]) -> Res
     let class = match tool.as_ref().to_str() {
         Some("dfs") => "org.apache.hadoop.fs.FsShell",
         Some("dfsadmin") => "org.apache.hadoop.hdfs.tools.DFSAdmin",
+        Some("haadmin") => "org.apache.hadoop.hdfs.tools.DFSHAAdmin",
         Some("fsck") => "org.apache.hadoop.hdfs.tools.DFSck",
-        _ => anyhow::bail!("{:?} is neither dfs, dfsadmin nor fsck", tool.as_ref()),
+        _ => anyhow::bail!("{:?} is neither dfs, dfsadmin, haadmin nor fsck", tool.as_ref()),
     };
     let mut command = configuration.java(class);
     command.args(rest);
+    if let Some(kerberos) = &configuration.kerberos {
+        command.env("KRB5PRINCIPAL", kerberos.principal()).env("KRB5KEYTAB", kerberos.keytab());
+    }
     Ok(command)
 }
 

@@ -90,6 +90,10 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         let retryable =
             |is_retryable: bool, permanent: u8| if is_retryable { exit_code::TEMPFAIL } else { permanent };
+        // Nothing is wrong with the data that nobody may see.
+        let data = |is_retryable, source: &(dyn std::error::Error + 'static)| {
+            retryable(is_retryable, if is_denied(source) { exit_code::CONFIG } else { exit_code::DATA })
+        };
         match self {
             Self::Spec { .. }
             | Self::DecodeJob { .. }
@@ -98,13 +102,13 @@ impl Failure {
             | Self::Certificates { .. } => exit_code::CONFIG,
             Self::TestData { .. } | Self::TooFewRecords { .. } => exit_code::DATA,
             Self::OpenStore { source, .. } => retryable(source.is_retryable(), exit_code::CONFIG),
-            Self::OpenData { source, .. } => retryable(source.is_retryable(), exit_code::DATA),
-            Self::Data { source } => retryable(source.is_retryable(), exit_code::DATA),
+            Self::OpenData { source, .. } => data(source.is_retryable(), source),
+            Self::Data { source } => data(source.is_retryable(), source),
             Self::StartGroup { source } => retryable(source.is_retryable(), exit_code::CONFIG),
             Self::Compute { source, .. } => retryable(source.is_retryable(), exit_code::DATA),
             Self::StartEngine { source } => retryable(source.is_retryable(), exit_code::CONFIG),
             Self::Fingerprint { source } => retryable(source.is_retryable(), exit_code::CONFIG),
-            Self::Checkpoint { source } => retryable(source.is_retryable(), exit_code::DATA),
+            Self::Checkpoint { source } => data(source.is_retryable(), source),
             Self::Update { .. } | Self::Collective { .. } => exit_code::DIVERGED,
             Self::ReadFile { .. }
             | Self::System { .. }
@@ -113,6 +117,15 @@ impl Failure {
             | Self::Snapshot { .. } => exit_code::RETRYABLE,
         }
     }
+}
+
+/// Whether storage refused whoever asked.
+fn is_denied(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut errors = std::iter::successors(Some(error), |error| error.source());
+    errors.any(|error| {
+        let boxed = error.downcast_ref::<Box<lockstep_storage::Error>>().map(Box::as_ref);
+        boxed.or_else(|| error.downcast_ref()).is_some_and(lockstep_storage::Error::is_denied)
+    })
 }
 
 /// An error and its causes in one line: a process's last words. Causes that were told already are left out.
@@ -128,4 +141,25 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+
+    /// A pod without a ticket says "wrong spec", not "wrong data", and is not tried again.
+    #[test]
+    fn storage_that_lets_nobody_in_is_a_matter_of_the_spec() {
+        let path = "/etc/lockstep/kerberos/principal".to_owned();
+        let denied =
+            lockstep_storage::Error::ReadConfiguration { path, source: ErrorKind::PermissionDenied.into() };
+        let other = lockstep_storage::Error::Address { uri: "hdfs://ours/data".into(), path: "../x".into() };
+        for (source, code) in [(denied, exit_code::CONFIG), (other, exit_code::DATA)] {
+            let source =
+                lockstep_records::Error::Open { uri: "hdfs://ours/data".into(), source: Box::new(source) };
+            assert_eq!(Failure::OpenData { role: "training", source }.exit_code(), code);
+        }
+    }
 }

@@ -20,11 +20,17 @@ mod state;
 mod supervisor;
 mod tracking;
 
-use std::{io::IsTerminal, process::ExitCode, sync::Arc};
+use std::{
+    io::IsTerminal,
+    os::unix::process::CommandExt,
+    process::{Command as Process, ExitCode},
+    sync::Arc,
+};
 
 use clap::{Parser, Subcommand};
 use lockstep_crds::{executor::exit_code, spec::Kernels};
 use lockstep_nn::Backend;
+use lockstep_storage::{Access, KRB5_CONFIG};
 use tracing_subscriber::EnvFilter;
 
 use kernels::Backends;
@@ -60,6 +66,18 @@ impl Command {
     }
 }
 
+/// Becomes this program again with the `krb5.conf` of `LOCKSTEP_KERBEROS_DIR` in its environment, where only Kerberos' library
+/// looks for it. An operator has set the variable already.
+fn find_kerberos_realms() {
+    let Some(files) = Access::from_env().missing_krb5_config() else { return };
+    let this = match std::env::current_exe() {
+        Ok(this) => this,
+        Err(error) => return tracing::error!(%error, "failed to find this program"),
+    };
+    let error = Process::new(&this).args(std::env::args_os().skip(1)).env(KRB5_CONFIG, files).exec();
+    tracing::error!(%error, "failed to become {}", this.display());
+}
+
 /// Runs the command line; `others` are kernels besides Lockstep's own.
 ///
 /// To be called while the process has one thread: for a job with kernels that are not here, the process becomes the program
@@ -67,6 +85,7 @@ impl Command {
 pub fn main(others: Vec<Arc<dyn Backend>>) -> ExitCode {
     let Arguments { command } = Arguments::parse();
     start_logging();
+    find_kerberos_realms();
     let backends = match Backends::new(others) {
         Ok(backends) => backends,
         Err(error) => {

@@ -18,7 +18,7 @@ const DATA: &str = "/datasets";
 
 pub(crate) fn the_example_reads_from_and_writes_to_hdfs(world: &World) -> Result<()> {
     let product = world.product()?;
-    let hdfs = start(world, product)?;
+    let hdfs = start(world, product, false)?;
     with_namespace(&world.cluster, "hdfs", |kubectl| {
         let job = apply(kubectl, &hdfs)?;
         let done = job.until("success", TRAINING, |job| phase(job) == "Succeeded")?;
@@ -36,7 +36,7 @@ pub(crate) fn the_example_reads_from_and_writes_to_hdfs(world: &World) -> Result
 
 pub(crate) fn full_storage_shows_in_the_status_until_there_is_room(world: &World) -> Result<()> {
     let product = world.product()?;
-    let hdfs = start(world, product)?;
+    let hdfs = start(world, product, false)?;
     with_namespace(&world.cluster, "hdfs-full", |kubectl| {
         let job = apply(kubectl, &hdfs)?;
         job.until("a checkpoint", TRAINING, |job| job["status"]["checkpoint"].is_object())?;
@@ -53,8 +53,18 @@ pub(crate) fn full_storage_shows_in_the_status_until_there_is_room(world: &World
     })
 }
 
-fn start(world: &World, product: &Product) -> Result<Hdfs> {
-    let hdfs = Hdfs::start(&Options { network: world.cluster.network()?, ..Options::default() })?;
+/// The image holds Kerberos' library, and the pod gets the Secret's files.
+pub(crate) fn a_keytab_in_a_secret_opens_an_hdfs_with_kerberos(world: &World) -> Result<()> {
+    let product = world.product()?;
+    let hdfs = start(world, product, true)?;
+    with_namespace(&world.cluster, "kerberos", |kubectl| {
+        let done = apply(kubectl, &hdfs)?.until("success", TRAINING, |job| phase(job) == "Succeeded")?;
+        ensure_same(&done, product)
+    })
+}
+
+fn start(world: &World, product: &Product, kerberos: bool) -> Result<Hdfs> {
+    let hdfs = Hdfs::start(&Options { kerberos, network: world.cluster.network()?, ..Options::default() })?;
     let data = product.data.to_str().context("the path is not UTF-8")?;
     hdfs.shell(&["dfs", "-put", data, DATA])?;
     Ok(hdfs)
@@ -75,6 +85,16 @@ fn apply<'a>(kubectl: &'a Kubectl<'a>, hdfs: &Hdfs) -> Result<Job<'a>> {
     spec["data"]["test"]["uri"] = json!(format!("hdfs://{DATA}/test"));
     spec["checkpoint"]["uri"] = json!(format!("{uri}/checkpoints"));
     spec["storage"] = json!({"hadoopConfigMapRef": {"name": "hadoop-conf"}, "user": "lockstep"});
+    if let Some(folder) = hdfs.kerberos_dir() {
+        kubectl.run(&[
+            "create",
+            "secret",
+            "generic",
+            "keytab",
+            &format!("--from-file={}", folder.display()),
+        ])?;
+        spec["storage"]["kerberosSecretRef"] = json!({"name": "keytab"});
+    }
     let template = spec["executorTemplate"].as_object_mut().context("no template")?;
     template.remove("volumes");
     template.remove("volumeMounts");

@@ -49,7 +49,12 @@ fn main() -> ExitCode {
         }
     };
     if std::env::var("LOCKSTEP_TESTS").is_ok_and(|tests| tests == "acceptance") {
-        tests.extend(tests! { with_hdfs => hdfs { full_storage_shows_in_the_status_until_there_is_room } });
+        tests.extend(tests! {
+            with_hdfs => hdfs {
+                full_storage_shows_in_the_status_until_there_is_room
+                a_keytab_in_a_secret_opens_an_hdfs_with_kerberos
+            }
+        });
     }
     suite::main(world::World::start, tests)
 }

@@ -27,17 +27,32 @@ pub(crate) struct Bed {
     data: Data,
     /// Summary of the long job, undisturbed and from files.
     reference: OnceLock<Value>,
+    /// Another HDFS with the same data, which wants Kerberos.
+    secured: OnceLock<Box<Bed>>,
 }
 
 impl Bed {
     pub(crate) fn start() -> Result<Self> {
+        Self::start_with(&Options::default())
+    }
+
+    pub(crate) fn start_with(options: &Options) -> Result<Self> {
         let data = Data::slice()?;
-        let hdfs = Hdfs::start(&Options::default())?;
+        let hdfs = Hdfs::start(options)?;
         // By Hadoop's own client: what it wrote we read.
         hdfs.shell(&["dfs", "-mkdir", "-p", "/datasets"])?;
         let folder = data.folder.to_str().context("the path is not UTF-8")?;
         hdfs.shell(&["dfs", "-put", folder, DATA])?;
-        Ok(Self { hdfs: Mutex::new(hdfs), data, reference: OnceLock::new() })
+        Ok(Self { hdfs: Mutex::new(hdfs), data, reference: OnceLock::new(), secured: OnceLock::new() })
+    }
+
+    /// The one that wants Kerberos, started by the first who asks.
+    pub(crate) fn secured(&self) -> Result<&Self> {
+        if self.secured.get().is_none() {
+            let options = Options { datanodes: 1, replication: 1, kerberos: true, ..Options::default() };
+            let _ = self.secured.set(Box::new(Self::start_with(&options)?));
+        }
+        self.secured.get().map(Box::as_ref).context("no HDFS with Kerberos")
     }
 
     pub(crate) fn hdfs(&self) -> MutexGuard<'_, Hdfs> {

@@ -4,6 +4,7 @@
 use std::{thread::sleep, time::Duration};
 
 use anyhow::{Result, ensure};
+use lockstep_tests::hdfs::{Daemon, Options};
 
 use crate::bed::{Bed, Training};
 
@@ -86,6 +87,31 @@ pub(crate) fn half_a_minute_of_safe_mode_changes_nothing(bed: &Bed) -> Result<()
     let kept = bed.committed("safe-mode");
     bed.hdfs().safe_mode(false)?;
     ensure!(kept?.last().is_some_and(|newest| *newest >= step), "a committed checkpoint is lost");
+    ends_undisturbed(bed, training)
+}
+
+pub(crate) fn a_killed_active_namenode_changes_nothing(bed: &Bed) -> Result<()> {
+    loses_its_active_namenode(bed, Daemon::kill)
+}
+
+/// Its connections stay open and nothing is answered: whoever waited for it would wait for ever.
+pub(crate) fn a_frozen_active_namenode_changes_nothing(bed: &Bed) -> Result<()> {
+    loses_its_active_namenode(bed, |namenode| namenode.freeze())
+}
+
+/// Trains on a name service, whose standby becomes active some seconds after the fault.
+fn loses_its_active_namenode(bed: &Bed, fault: impl Fn(&mut Daemon) -> Result<()>) -> Result<()> {
+    let ha = &Bed::start_with(&Options { datanodes: 2, high_availability: true, ..Options::default() })?;
+    let mut training = ha.train_long("failover")?;
+    let step = ha.until_step(&mut training, BEGIN)?;
+    fault(ha.hdfs().namenode())?;
+    sleep(Duration::from_secs(3));
+    ha.hdfs().fail_over()?;
+    ensure!(
+        ha.committed("failover")?.last().is_some_and(|newest| *newest >= step),
+        "a committed checkpoint is lost"
+    );
+    ha.until_step(&mut training, step + MORE)?;
     ends_undisturbed(bed, training)
 }
 

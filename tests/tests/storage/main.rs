@@ -18,6 +18,7 @@ use bed::Bed;
 mod bed;
 mod contract;
 mod faults;
+mod kerberos;
 mod same_weights;
 mod tracking;
 
@@ -95,11 +96,19 @@ fn main() -> ExitCode {
             a_datanode_killed_in_the_midst_of_reads_and_writes_changes_nothing
             flipped_bits_on_a_datanode_change_nothing
             full_storage_is_named_and_training_goes_on_when_there_is_room
+            a_killed_active_namenode_changes_nothing
+        }
+        hdfs::lacks(), world => world.bed()?, kerberos {
+            training_with_a_keytab_gives_the_weights_of_files
+            training_with_a_ticket_cache_gives_the_weights_of_files
+            a_missing_ticket_is_refused_at_once_with_the_remedy
+            a_missing_library_is_named
         }
     });
     if std::env::var("LOCKSTEP_TESTS").is_ok_and(|tests| tests == "acceptance") {
         tests.extend(tests! {
             hdfs::lacks(), world => world.bed()?, faults {
+                a_frozen_active_namenode_changes_nothing
                 a_frozen_datanode_changes_nothing
                 a_namenode_killed_and_restarted_changes_nothing
                 half_a_minute_of_safe_mode_changes_nothing

@@ -1,6 +1,7 @@
 //! The promise on HDFS: where the bytes are does not change a bit of the weights.
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use crate::bed::Bed;
 
@@ -9,12 +10,7 @@ pub(crate) fn training_from_and_to_hdfs_gives_the_weights_of_files(bed: &Bed) ->
     let reference = files.run(&["--executors", "1"])?;
     for executors in ["1", "3"] {
         let summary = bed.job(&format!("same-{executors}"))?.run(&["--executors", executors])?;
-        for figure in ["weightsSha256", "testAccuracy", "validationAccuracy"] {
-            ensure!(
-                !reference[figure].is_null() && summary[figure] == reference[figure],
-                "{figure} with {executors} executors: {summary}\nfrom files: {reference}"
-            );
-        }
+        ensure_same(&summary, &reference).context(format!("with {executors} executors"))?;
         let again = bed.job(&format!("same-{executors}"))?.run(&["--executors", "2"])?;
         ensure!(again["alreadyFinished"] == true, "a finished run on HDFS was not found: {again}");
 
@@ -31,6 +27,17 @@ pub(crate) fn training_from_and_to_hdfs_gives_the_weights_of_files(bed: &Bed) ->
         ensure!(
             std::fs::read(local.context("no modelUri")?)? == std::fs::read(&copy)?,
             "model.safetensors on HDFS differs from that in files"
+        );
+    }
+    Ok(())
+}
+
+/// Checks that a job has the weights, and what is measured of them, of the same job from and to files.
+pub(crate) fn ensure_same(summary: &Value, reference: &Value) -> Result<()> {
+    for figure in ["weightsSha256", "testAccuracy", "validationAccuracy"] {
+        ensure!(
+            !reference[figure].is_null() && summary[figure] == reference[figure],
+            "{figure}: {summary}\nfrom files: {reference}"
         );
     }
     Ok(())

@@ -3,38 +3,26 @@
 
 use std::{
     collections::HashMap,
-    env, fmt, fs,
-    path::{Path, PathBuf},
+    env,
+    ffi::OsString,
+    fmt,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use hdfs_native::{Client, ClientBuilder};
 use object_store::aws::AmazonS3ConfigKey;
-use snafu::ResultExt;
 
-use crate::{
-    Result,
-    error::{ConfigureHdfsSnafu, OpenStoreSnafu, ReadConfigurationSnafu},
-    io_runtime,
-};
+use crate::{Result, hadoop::Recipe, namenodes::NameNodes};
 
 /// Folder with `core-site.xml` and `hdfs-site.xml`, as Hadoop's own clients have it.
 const HADOOP_CONF_DIR: &str = "HADOOP_CONF_DIR";
+/// A Hadoop installation, whose `etc/hadoop` stands in for [`HADOOP_CONF_DIR`].
+const HADOOP_HOME: &str = "HADOOP_HOME";
 /// Folder with `principal` and `keytab`, or `ccache`.
 const KERBEROS_DIR: &str = "LOCKSTEP_KERBEROS_DIR";
-
-/// What Hadoop leaves at values for batch jobs that nobody waits for. The user's files win.
-const HADOOP_DEFAULTS: [(&str, &str); 5] = [
-    // A frozen DataNode is given up after this, not after a minute.
-    ("dfs.client.socket-timeout", "10000"),
-    // A pipeline goes on with the DataNodes that are left.
-    ("dfs.client.block.write.replace-datanode-on-failure.best-effort", "true"),
-    // Our own deadline is round every operation: within it, look for the active NameNode briskly.
-    ("dfs.client.failover.max.attempts", "10"),
-    ("dfs.client.failover.sleep.base.millis", "200"),
-    ("dfs.client.failover.sleep.max.millis", "2000"),
-];
+/// Names the file with Kerberos' realms to its library, which reads the variable when it is loaded.
+pub const KRB5_CONFIG: &str = "KRB5_CONFIG";
 
 /// How long a call may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +48,8 @@ pub struct Access {
     /// Settings of S3, the secrets among them.
     s3: Arc<[(AmazonS3ConfigKey, String)]>,
     patience: Patience,
-    /// One client for each NameNode or name service.
-    clients: Arc<Mutex<HashMap<String, Client>>>,
+    /// Of each NameNode or name service.
+    namenodes: Arc<Mutex<HashMap<String, NameNodes>>>,
 }
 
 impl fmt::Debug for Access {
@@ -80,12 +68,13 @@ impl Access {
     /// `HADOOP_USER_NAME`, `KRB5CCNAME`, `KRB5_CLIENT_KTNAME`, `AWS_*`.
     pub fn from_env() -> Self {
         Self {
-            hadoop: folder(HADOOP_CONF_DIR),
+            hadoop: folder(HADOOP_CONF_DIR)
+                .or_else(|| Some(folder(HADOOP_HOME)?.join("etc/hadoop")).filter(|folder| folder.is_dir())),
             kerberos: folder(KERBEROS_DIR),
             user: None,
             s3: Arc::default(),
             patience: Patience::default(),
-            clients: Arc::default(),
+            namenodes: Arc::default(),
         }
         .with_s3(env::vars())
     }
@@ -100,10 +89,23 @@ impl Access {
         Self { s3: settings.collect(), ..self }
     }
 
+    /// What [`KRB5_CONFIG`] must become in the program's environment for the `krb5.conf` in `LOCKSTEP_KERBEROS_DIR` to be used;
+    /// `None`: there is none, or the variable is set.
+    pub fn missing_krb5_config(&self) -> Option<OsString> {
+        if folder(KRB5_CONFIG).is_some() { None } else { self.krb5_config() }
+    }
+
+    fn krb5_config(&self) -> Option<OsString> {
+        let file = self.kerberos.as_ref()?.join("krb5.conf");
+        let mut files = file.is_file().then(|| file.into_os_string())?;
+        files.push(":/etc/krb5.conf");
+        Some(files)
+    }
+
     /// As this user in HDFS; with Kerberos, on behalf of this user. `None`: as the environment says.
     #[must_use]
     pub fn with_user(self, user: Option<&str>) -> Self {
-        Self { user: user.map(str::to_owned), clients: Arc::default(), ..self }
+        Self { user: user.map(str::to_owned), namenodes: Arc::default(), ..self }
     }
 
     /// With this patience.
@@ -120,38 +122,21 @@ impl Access {
         &self.s3
     }
 
-    /// The client of `authority`, `host:port` or a name service; none: `fs.defaultFS`.
-    pub(crate) fn hdfs_client(&self, uri: &str, authority: &str) -> Result<Client> {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(authority) {
-            return Ok(client.clone());
+    /// Those of `authority`, `host:port` or a name service; none: `fs.defaultFS`.
+    pub(crate) fn namenodes(&self, uri: &str, authority: &str) -> Result<NameNodes> {
+        let mut known = self.namenodes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(namenodes) = known.get(authority) {
+            return Ok(namenodes.clone());
         }
-        let client = self.build_hdfs_client(uri, authority)?;
-        clients.insert(authority.to_owned(), client.clone());
-        Ok(client)
-    }
-
-    fn build_hdfs_client(&self, uri: &str, authority: &str) -> Result<Client> {
-        let files = self.hadoop.as_deref().map(read_configuration).transpose()?.unwrap_or_default();
-        if authority.is_empty() && !files.contains("fs.defaultFS") {
-            let reason = "it names no NameNode, and no core-site.xml sets fs.defaultFS; write hdfs://namenode:8020/path or set HADOOP_CONF_DIR";
-            return OpenStoreSnafu { uri, reason }.fail();
-        }
-        let defaults = HADOOP_DEFAULTS.into_iter().filter(|(key, _)| !files.contains(key));
-        let mut builder = ClientBuilder::new()
-            .with_url(format!("hdfs://{authority}"))
-            .with_config(defaults)
-            .with_io_runtime(io_runtime::handle());
-        if let Some(folder) = &self.hadoop {
-            builder = builder.with_config_dir(folder.to_string_lossy());
-        }
-        if let Some(user) = &self.user {
-            builder = builder.with_user(user);
-        }
-        if let Some(folder) = &self.kerberos {
-            builder = with_kerberos(builder, uri, folder)?;
-        }
-        builder.build().context(ConfigureHdfsSnafu { uri })
+        let namenodes = NameNodes::new(Recipe {
+            uri: uri.to_owned(),
+            authority: authority.to_owned(),
+            hadoop: self.hadoop.clone(),
+            kerberos: self.kerberos.clone(),
+            user: self.user.clone(),
+        })?;
+        known.insert(authority.to_owned(), namenodes.clone());
+        Ok(namenodes)
     }
 }
 
@@ -160,45 +145,57 @@ fn folder(variable: &str) -> Option<PathBuf> {
     env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// The text of both files, to see which keys they name.
-fn read_configuration(folder: &Path) -> Result<String> {
-    let mut text = String::new();
-    for name in ["core-site.xml", "hdfs-site.xml"] {
-        let path = folder.join(name);
-        match fs::read_to_string(&path) {
-            Ok(content) => text.push_str(&content),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(error).context(ReadConfigurationSnafu { path: path.display().to_string() });
-            }
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::Store;
+
+    fn access(hadoop: &Path) -> Access {
+        Access { hadoop: Some(hadoop.into()), kerberos: None, ..Access::from_env() }
+    }
+
+    /// The client by itself would wait for the first one in every attempt, and never come to the active one.
+    #[tokio::test]
+    async fn a_namenode_that_does_not_answer_costs_one_attempt_then_the_other_is_asked_first() {
+        let frozen = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let active = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut properties =
+            String::from("<property><name>dfs.ha.namenodes.ours</name><value>a, b</value></property>");
+        for (name, listener) in [("a", &frozen), ("b", &active)] {
+            let address = listener.local_addr().unwrap();
+            properties += &format!(
+                "<property><name>dfs.namenode.rpc-address.ours.{name}</name><value>{address}</value></property>"
+            );
+        }
+        fs::write(
+            folder.path().join("hdfs-site.xml"),
+            format!("<configuration>{properties}</configuration>"),
+        )
+        .unwrap();
+        let patience = Patience { attempt: Duration::from_millis(200), total: Duration::from_secs(60) };
+        let access = access(folder.path()).with_patience(patience);
+        let store = Store::open_with("hdfs://ours/data", &access).unwrap();
+        tokio::select! {
+            size = store.size("file") => panic!("nobody could answer: {size:?}"),
+            // The frozen one's kernel takes the connection, as that of a stopped process does.
+            connection = active.accept() => drop(connection.unwrap()),
         }
     }
-    Ok(text)
-}
 
-/// `principal` and `keytab`, or `ccache` with an optional `principal`.
-fn with_kerberos(builder: ClientBuilder, uri: &str, folder: &Path) -> Result<ClientBuilder> {
-    let file = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
-    let principal = match file("principal") {
-        Some(path) => {
-            let text = fs::read_to_string(&path)
-                .context(ReadConfigurationSnafu { path: path.display().to_string() })?;
-            Some(text.trim().to_owned())
-        }
-        None => None,
-    };
-    let Some(principal) = principal.filter(|principal| !principal.is_empty()) else {
-        let reason = format!("{} has no file principal with the Kerberos principal", folder.display());
-        return OpenStoreSnafu { uri, reason }.fail();
-    };
-    let builder = builder.with_kerberos_principal(principal);
-    match (file("keytab"), file("ccache")) {
-        (Some(keytab), _) => Ok(builder.with_kerberos_keytab(keytab.to_string_lossy())),
-        (None, Some(cache)) => Ok(builder.with_kerberos_cache(format!("FILE:{}", cache.display()))),
-        (None, None) => {
-            let reason =
-                format!("{} has neither a keytab nor a ccache (a Kerberos ticket cache)", folder.display());
-            OpenStoreSnafu { uri, reason }.fail()
-        }
+    #[test]
+    fn the_realms_of_the_kerberos_folder_are_to_be_used_and_those_of_the_system_after_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let access = Access { kerberos: Some(folder.path().into()), ..Access::from_env() };
+        assert_eq!(access.krb5_config(), None);
+        let file = folder.path().join("krb5.conf");
+        fs::write(&file, "").unwrap();
+        let wanted = format!("{}:/etc/krb5.conf", file.display());
+        assert_eq!(access.krb5_config(), Some(wanted.into()));
+        assert_eq!(Access { kerberos: None, ..access }.krb5_config(), None);
     }
 }

@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 
 use hdfs_native::HdfsError;
 
-use crate::s3;
+use crate::{remedy::NO_LIBRARY, s3};
 
 /// What can be done about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(crate) enum Cause {
     Full,
     /// There is no such object.
     NotFound,
+    /// Whoever asks is not let in: credentials, permissions or the configuration must change.
+    Denied,
     /// Trying again cannot help.
     Permanent,
 }
@@ -32,9 +34,8 @@ pub(crate) fn of(error: &object_store::Error) -> Cause {
         | E::Precondition { .. }
         | E::NotModified { .. }
         | E::NotImplemented { .. }
-        | E::PermissionDenied { .. }
-        | E::Unauthenticated { .. }
         | E::UnknownConfigurationKey { .. } => Cause::Permanent,
+        E::PermissionDenied { .. } | E::Unauthenticated { .. } => Cause::Denied,
         other => deepest(other),
     }
 }
@@ -61,8 +62,8 @@ fn of_io(kind: ErrorKind) -> Cause {
     match kind {
         ErrorKind::NotFound => Cause::NotFound,
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Cause::Full,
-        ErrorKind::PermissionDenied
-        | ErrorKind::ReadOnlyFilesystem
+        ErrorKind::PermissionDenied => Cause::Denied,
+        ErrorKind::ReadOnlyFilesystem
         | ErrorKind::NotADirectory
         | ErrorKind::IsADirectory
         | ErrorKind::InvalidFilename => Cause::Permanent,
@@ -73,6 +74,7 @@ fn of_io(kind: ErrorKind) -> Cause {
 pub(crate) fn of_hdfs(error: &HdfsError) -> Cause {
     use HdfsError as E;
     match error {
+        E::OperationFailed(message) if message.starts_with(NO_LIBRARY) => Cause::Denied,
         // Sockets, not files: a name that does not resolve yet, a daemon that is not up yet.
         E::IOError(_)
         | E::DataTransferError(_)
@@ -94,8 +96,8 @@ pub(crate) fn of_hdfs(error: &HdfsError) -> Cause {
         | E::UnsupportedErasureCodingPolicy(_)
         | E::ErasureCodingError(_)
         | E::UnsupportedFeature(_)
-        | E::NoSASLMechanism
         | E::XmlParseError(_) => Cause::Permanent,
+        E::NoSASLMechanism => Cause::Denied,
     }
 }
 
@@ -107,18 +109,18 @@ fn of_exception(class: &str, message: &str) -> Cause {
         | "NSQuotaExceededException"
         | "QuotaByStorageTypeExceededException"
         | "QuotaExceededException" => Cause::Full,
-        "AccessControlException"
-        | "AuthorizationException"
-        | "FileAlreadyExistsException"
+        "AccessControlException" | "AuthorizationException" | "SnapshotAccessControlException" => {
+            Cause::Denied
+        }
+        "FileAlreadyExistsException"
         | "InvalidPathException"
         | "MaxDirectoryItemsExceededException"
         | "ParentNotDirectoryException"
         | "PathComponentTooLongException"
         | "PathIsNotEmptyDirectoryException"
-        | "SnapshotAccessControlException"
         | "UnsupportedOperationException" => Cause::Permanent,
         // The KDC's or a proxy user's refusal comes as a plain RPC exception.
-        _ if message.contains("is not allowed to impersonate") => Cause::Permanent,
+        _ if message.contains("is not allowed to impersonate") => Cause::Denied,
         _ => Cause::Transient,
     }
 }
@@ -126,7 +128,7 @@ fn of_exception(class: &str, message: &str) -> Cause {
 /// A KDC that is away comes back; a ticket that is missing does not come by itself.
 fn of_kerberos(message: &str) -> Cause {
     let away = ["Cannot contact any KDC", "Cannot resolve", "timed out", "Clock skew"];
-    if away.iter().any(|words| message.contains(words)) { Cause::Transient } else { Cause::Permanent }
+    if away.iter().any(|words| message.contains(words)) { Cause::Transient } else { Cause::Denied }
 }
 
 #[cfg(test)]
@@ -161,17 +163,20 @@ mod tests {
             (rpc("org.apache.hadoop.hdfs.protocol.DSQuotaExceededException", "The DiskSpace quota"), Full),
             (rpc("org.apache.hadoop.hdfs.protocol.NSQuotaExceededException", "The NameSpace quota"), Full),
             (rpc("org.apache.hadoop.fs.ParentNotDirectoryException", "/x is a file"), Permanent),
-            (rpc("org.apache.hadoop.security.AccessControlException", "Permission denied"), Permanent),
+            (rpc("org.apache.hadoop.security.AccessControlException", "Permission denied"), Denied),
             (
                 HdfsError::FatalRPCError(
                     "org.apache.hadoop.security.AccessControlException".into(),
                     "SIMPLE authentication is not enabled.".into(),
                 ),
-                Permanent,
+                Denied,
             ),
             (HdfsError::SASLError("Cannot contact any KDC for realm 'EXAMPLE.COM'".into()), Transient),
-            (HdfsError::SASLError("No Kerberos credentials available".into()), Permanent),
-            (HdfsError::NoSASLMechanism, Permanent),
+            (HdfsError::SASLError("No Kerberos credentials available".into()), Denied),
+            (HdfsError::NoSASLMechanism, Denied),
+            // Without the library no attempt of many succeeds.
+            (HdfsError::OperationFailed("Failed to load libgssapi_krb".into()), Denied),
+            (HdfsError::OperationFailed("Failed to create file".into()), Transient),
         ] {
             assert_eq!(of_hdfs(&error), cause, "{error}");
             let wrapped = object_store::Error::Generic { store: "HDFS", source: Box::new(error) };

@@ -117,6 +117,11 @@ impl Error {
         self.cause() == Cause::Full
     }
 
+    /// Whether credentials, permissions or the configuration must change first.
+    pub fn is_denied(&self) -> bool {
+        self.cause() == Cause::Denied
+    }
+
     /// Whether the object simply is not there.
     pub fn is_not_found(&self) -> bool {
         self.cause() == Cause::NotFound
@@ -129,10 +134,8 @@ impl Error {
 
     fn cause(&self) -> Cause {
         match self {
-            Self::OpenStore { .. }
-            | Self::Address { .. }
-            | Self::Conflict { .. }
-            | Self::ReadConfiguration { .. } => Cause::Permanent,
+            Self::OpenStore { .. } | Self::Address { .. } | Self::Conflict { .. } => Cause::Permanent,
+            Self::ReadConfiguration { .. } => Cause::Denied,
             Self::ConfigureHdfs { source, .. } => cause::of_hdfs(source),
             Self::OpenFolder { source, .. }
             | Self::Read { source, .. }

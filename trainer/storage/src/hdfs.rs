@@ -11,9 +11,14 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 use hdfs_native::{Client, HdfsError, WriteOptions, file::FileReader};
-use object_store::{Error, path::Path};
+use hdfs_native_object_store::HdfsObjectStore;
+use object_store::{Error, ObjectStore, path::Path};
+use tokio::time::Instant;
 
-use crate::cause::{self, Cause};
+use crate::{
+    cause::{self, Cause},
+    namenodes::NameNodes,
+};
 
 const STORE: &str = "HDFS";
 /// Readers kept open: each holds the places of a file's blocks, so that a range costs no question to the NameNode.
@@ -22,24 +27,35 @@ const MOST_READERS: usize = 1024;
 /// The files below one NameNode or name service. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Hdfs {
-    client: Client,
+    namenodes: NameNodes,
     readers: Arc<Mutex<HashMap<Path, Arc<FileReader>>>>,
 }
 
 impl std::fmt::Debug for Hdfs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hdfs").field("client", &self.client).finish_non_exhaustive()
+        f.debug_struct("Hdfs").field("namenodes", &self.namenodes).finish_non_exhaustive()
     }
 }
 
 impl Hdfs {
-    pub(crate) fn new(client: Client) -> Self {
-        Self { client, readers: Arc::default() }
+    pub(crate) fn new(namenodes: NameNodes) -> Self {
+        Self { namenodes, readers: Arc::default() }
+    }
+
+    /// For what needs no care of ours.
+    pub(crate) fn general(&self) -> Arc<dyn ObjectStore> {
+        Arc::new(HdfsObjectStore::new(self.client()))
+    }
+
+    /// See [`NameNodes::had_no_answer`].
+    pub(crate) fn had_no_answer(&self, began: Instant) {
+        self.namenodes.had_no_answer(began);
+        self.readers().clear();
     }
 
     /// The whole file.
     pub(crate) async fn get(&self, path: &Path) -> Result<Bytes, Error> {
-        let reader = self.client.read(&absolute(path)).await.map_err(converted)?;
+        let reader = self.client().read(&absolute(path)).await.map_err(converted)?;
         let len = reader.file_length();
         collect(&reader, 0, len).await
     }
@@ -68,10 +84,10 @@ impl Hdfs {
         let Err(error) = written else { return Ok(()) };
         // The rename may have happened, and its answer been lost: then the file is as good as found there.
         if !overwrite && self.exists(&target).await.unwrap_or(false) {
-            let _ = self.client.delete(&temporary, false).await;
+            let _ = self.client().delete(&temporary, false).await;
             return Err(converted(HdfsError::AlreadyExists(target)));
         }
-        let _ = self.client.delete(&temporary, false).await;
+        let _ = self.client().delete(&temporary, false).await;
         Err(match error {
             // Our temporary file is gone: somebody cleaned up after us. Whole again, then.
             HdfsError::FileNotFound(path) => {
@@ -88,28 +104,28 @@ impl Hdfs {
         content: Bytes,
         overwrite: bool,
     ) -> Result<(), HdfsError> {
-        let mut writer = self.client.create(temporary, WriteOptions::default()).await?;
+        let mut writer = self.client().create(temporary, WriteOptions::default()).await?;
         writer.write_bytes(content).await?;
         writer.close().await?;
-        self.client.rename(temporary, target, overwrite).await
+        self.client().rename(temporary, target, overwrite).await
     }
 
     /// Deletes the file, and its folder if that lies below `root` and nothing else is in it.
     pub(crate) async fn delete(&self, path: &Path, root: &Path) -> Result<(), Error> {
-        self.client.delete(&absolute(path), false).await.map_err(converted)?;
+        self.client().delete(&absolute(path), false).await.map_err(converted)?;
         self.readers().remove(path);
         let mut folder: Vec<_> = path.parts().collect();
         folder.pop();
         if folder.len() > root.parts().count() {
             let folder: Path = folder.into_iter().collect();
             // Fails where something is in it, which is as good.
-            let _ = self.client.delete(&absolute(&folder), false).await;
+            let _ = self.client().delete(&absolute(&folder), false).await;
         }
         Ok(())
     }
 
     async fn exists(&self, path: &str) -> Result<bool, Error> {
-        match self.client.get_file_info(path).await {
+        match self.client().get_file_info(path).await {
             Ok(_) => Ok(true),
             Err(error) if cause::of_hdfs(&error) == Cause::NotFound => Ok(false),
             Err(error) => Err(converted(error)),
@@ -120,13 +136,17 @@ impl Hdfs {
         if let Some(reader) = self.readers().get(path) {
             return Ok(Arc::clone(reader));
         }
-        let reader = Arc::new(self.client.read(&absolute(path)).await.map_err(converted)?);
+        let reader = Arc::new(self.client().read(&absolute(path)).await.map_err(converted)?);
         let mut readers = self.readers();
         if readers.len() >= MOST_READERS {
             readers.clear();
         }
         readers.insert(path.clone(), Arc::clone(&reader));
         Ok(reader)
+    }
+
+    fn client(&self) -> Client {
+        self.namenodes.client()
     }
 
     fn readers(&self) -> std::sync::MutexGuard<'_, HashMap<Path, Arc<FileReader>>> {

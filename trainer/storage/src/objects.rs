@@ -4,17 +4,17 @@ use std::{ops::Range, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use hdfs_native_object_store::HdfsObjectStore;
 use object_store::{
     Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, local::LocalFileSystem, path::Path,
 };
 use snafu::{OptionExt, ResultExt};
+use tokio::time::Instant;
 
 use crate::{
     Access, Result,
     error::{OpenFolderSnafu, OpenStoreSnafu},
     hdfs::{self, Hdfs},
-    io_runtime,
+    io_runtime, remedy,
     s3::S3,
     uri::Location,
 };
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) enum Objects {
     Files(Arc<LocalFileSystem>),
-    Hdfs(Hdfs, Arc<HdfsObjectStore>),
+    Hdfs(Hdfs),
     S3(S3),
 }
 
@@ -47,14 +47,8 @@ impl Objects {
                 Ok((Self::Files(Arc::new(files)), prefix, format!("file://{path}")))
             }
             Location::Hdfs { authority, path } => {
-                let client = access.hdfs_client(uri, &authority)?;
-                let files = Hdfs::new(client.clone());
-                let prefix = prefix(uri, &path)?;
-                Ok((
-                    Self::Hdfs(files, Arc::new(HdfsObjectStore::from(client))),
-                    prefix,
-                    format!("hdfs://{authority}/{path}"),
-                ))
+                let files = Hdfs::new(access.namenodes(uri, &authority)?);
+                Ok((Self::Hdfs(files), prefix(uri, &path)?, format!("hdfs://{authority}/{path}")))
             }
             Location::S3 { bucket, path } => {
                 let store = S3::open(&bucket, access.s3()).context(OpenFolderSnafu { uri })?;
@@ -67,7 +61,7 @@ impl Objects {
         let (this, path) = (self.clone(), path.clone());
         self.on_its_runtime(async move {
             match &this {
-                Self::Hdfs(files, _) => files.get(&path).await,
+                Self::Hdfs(files) => files.get(&path).await,
                 other => other.general().get(&path).await?.bytes().await,
             }
         })
@@ -79,7 +73,7 @@ impl Objects {
         let (this, path) = (self.clone(), path.clone());
         self.on_its_runtime(async move {
             match &this {
-                Self::Hdfs(files, _) => files.get_range(&path, range).await,
+                Self::Hdfs(files) => files.get_range(&path, range).await,
                 other => other.general().get_range(&path, range).await,
             }
         })
@@ -108,7 +102,7 @@ impl Objects {
     pub(crate) async fn put(&self, path: &Path, content: Bytes, existing: Existing) -> Result<(), Error> {
         let (this, path) = (self.clone(), path.clone());
         self.on_its_runtime(async move {
-            if let Self::Hdfs(files, _) = &this {
+            if let Self::Hdfs(files) = &this {
                 return files.put(&path, content, existing == Existing::Replace).await;
             }
             let mode = match existing {
@@ -125,7 +119,7 @@ impl Objects {
         let (this, path, root) = (self.clone(), path.clone(), root.clone());
         self.on_its_runtime(async move {
             match &this {
-                Self::Hdfs(files, _) => files.delete(&path, &root).await,
+                Self::Hdfs(files) => files.delete(&path, &root).await,
                 // The general store refuses names of its own temporary files.
                 Self::Files(_) if is_temporary(&path) => tokio::fs::remove_file(file_path(&path))
                     .await
@@ -150,7 +144,7 @@ impl Objects {
                     .map_err(|error| Error::JoinError { source: error })?;
                 found.map_err(|error| Error::Generic { store: "LocalFileSystem", source: Box::new(error) })
             }
-            Self::Hdfs(..) => {
+            Self::Hdfs(_) => {
                 let found = self.list(path).await?;
                 Ok(found
                     .into_iter()
@@ -167,15 +161,23 @@ impl Objects {
     pub(crate) fn is_unfinished(&self, path: &Path) -> bool {
         match self {
             Self::Files(_) => is_temporary(path),
-            Self::Hdfs(..) => hdfs::is_temporary(path),
+            Self::Hdfs(_) => hdfs::is_temporary(path),
             Self::S3(_) => false,
         }
     }
 
-    fn general(&self) -> &dyn ObjectStore {
+    /// A call that began then had no answer in time.
+    pub(crate) fn had_no_answer(&self, began: Instant) {
         match self {
-            Self::Files(files) => files.as_ref(),
-            Self::Hdfs(_, general) => general.as_ref(),
+            Self::Hdfs(files) => files.had_no_answer(began),
+            Self::Files(_) | Self::S3(_) => {}
+        }
+    }
+
+    fn general(&self) -> Arc<dyn ObjectStore> {
+        match self {
+            Self::Files(files) => Arc::<LocalFileSystem>::clone(files),
+            Self::Hdfs(files) => files.general(),
             Self::S3(s3) => s3.general(),
         }
     }
@@ -186,7 +188,7 @@ impl Objects {
     ) -> Result<T, Error> {
         match self {
             Self::Files(_) => attempt.await,
-            Self::Hdfs(..) => io_runtime::run(attempt).await,
+            Self::Hdfs(_) => io_runtime::run(attempt).await.map_err(remedy::added),
             Self::S3(s3) => {
                 let s3 = s3.clone();
                 io_runtime::run(async move { s3.explain(attempt.await).await }).await

@@ -75,8 +75,8 @@ impl S3 {
         Ok(Self { store: Arc::new(store), bucket: bucket.into(), is_known: Arc::default(), has_credentials })
     }
 
-    pub(crate) fn general(&self) -> &dyn ObjectStore {
-        self.store.as_ref()
+    pub(crate) fn general(&self) -> Arc<dyn ObjectStore> {
+        Arc::<AmazonS3>::clone(&self.store)
     }
 
     /// An attempt's result, its error told by what it means.

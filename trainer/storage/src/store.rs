@@ -89,7 +89,7 @@ impl Store {
     pub async fn get(&self, path: &str) -> Result<Bytes> {
         let location = self.locate(path)?;
         let size = self.size(path).await?;
-        let read = retry::call(self.patience, size, || self.objects.get(&location)).await;
+        let read = self.call(size, || self.objects.get(&location)).await;
         read.context(ReadSnafu { uri: &*self.uri, path })
     }
 
@@ -99,7 +99,7 @@ impl Store {
         let context = ReadSnafu { uri: &*self.uri, path };
         let wanted = range.end.saturating_sub(range.start);
         let attempt = || self.objects.get_range(&location, range.clone());
-        let bytes = retry::call(self.patience, wanted, attempt).await.context(context)?;
+        let bytes = self.call(wanted, attempt).await.context(context)?;
         if bytes.len() as u64 != wanted {
             let reason =
                 format!("it ends at byte {}, before {}", range.start + bytes.len() as u64, range.end);
@@ -112,14 +112,14 @@ impl Store {
     /// Size of the object in bytes.
     pub async fn size(&self, path: &str) -> Result<u64> {
         let location = self.locate(path)?;
-        let meta = retry::call(self.patience, 0, || self.objects.head(&location)).await;
+        let meta = self.call(0, || self.objects.head(&location)).await;
         Ok(meta.context(ReadSnafu { uri: &*self.uri, path })?.size)
     }
 
     /// Every object below `prefix` (`""` for all), sorted by path. Unfinished writes do not show.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
         let location = self.locate(prefix)?;
-        let found = retry::call(self.patience, 0, || self.objects.list(&location)).await;
+        let found = self.call(0, || self.objects.list(&location)).await;
         let found = found.context(ListSnafu { uri: &*self.uri, path: prefix })?;
         let finished = found.into_iter().filter(|meta| !self.objects.is_unfinished(&meta.location));
         Ok(self.entries(finished.map(|meta| (meta.location, meta.size, Some(meta.last_modified.into())))))
@@ -128,7 +128,7 @@ impl Store {
     /// Temporary files below `prefix`, sorted by path: what is being written, or what dead writers left.
     pub async fn unfinished(&self, prefix: &str) -> Result<Vec<Entry>> {
         let location = self.locate(prefix)?;
-        let found = retry::call(self.patience, 0, || self.objects.unfinished(&location)).await;
+        let found = self.call(0, || self.objects.unfinished(&location)).await;
         let found = found.context(ListSnafu { uri: &*self.uri, path: prefix })?;
         Ok(self.entries(found.into_iter().map(|(location, size)| (location, size, None))))
     }
@@ -163,7 +163,7 @@ impl Store {
     /// Deletes the object; one that is not there is fine.
     pub async fn delete(&self, path: &str) -> Result<()> {
         let location = self.locate(path)?;
-        let deleted = retry::call(self.patience, 0, || self.objects.delete(&location, &self.prefix)).await;
+        let deleted = self.call(0, || self.objects.delete(&location, &self.prefix)).await;
         match deleted.context(DeleteSnafu { uri: &*self.uri, path }) {
             Err(error) if error.is_not_found() => Ok(()),
             other => other,
@@ -177,7 +177,15 @@ impl Store {
         existing: Existing,
     ) -> Result<(), object_store::Error> {
         let attempt = || self.objects.put(location, bytes.clone(), existing);
-        retry::call(self.patience, bytes.len() as u64, attempt).await
+        self.call(bytes.len() as u64, attempt).await
+    }
+
+    async fn call<T, F>(&self, bytes: u64, attempt: impl FnMut() -> F) -> Result<T, object_store::Error>
+    where
+        F: Future<Output = Result<T, object_store::Error>>,
+    {
+        let had_no_answer = |began| self.objects.had_no_answer(began);
+        retry::call(self.patience, bytes, attempt, had_no_answer).await
     }
 
     fn entries(&self, found: impl IntoIterator<Item = (Path, u64, Option<SystemTime>)>) -> Vec<Entry> {
