@@ -195,6 +195,7 @@ impl Reconcile<'_> {
             suspend: validated.policy.suspend,
             job: &applied.job,
             pods: &existing.pods,
+            missing: &existing.missing,
             answers: answers.as_deref(),
         };
         let next = status::plan(Timestamp::now(), &self.previous(), facts);

@@ -13,7 +13,10 @@ use k8s_openapi::{
     },
 };
 use kube::{Api, Client, Resource, ResourceExt, api::ListParams};
-use lockstep_crds::CnnTrainingJob;
+use lockstep_crds::{
+    CnnTrainingJob,
+    spec::{NameRef, Storage},
+};
 use serde::de::DeserializeOwned;
 use snafu::{ResultExt, Snafu, ensure};
 use std::fmt::Debug;
@@ -41,6 +44,8 @@ pub(crate) struct Existing {
     pub(crate) secret: Option<Secret>,
     pub(crate) job: Option<Job>,
     pub(crate) pods: Vec<Pod>,
+    /// What the spec refers to and does not exist, each in words. Pods that need it cannot start.
+    pub(crate) missing: Vec<String>,
 }
 
 /// Reads the children of `job`.
@@ -57,7 +62,7 @@ pub(crate) async fn dereference(
     let (secret, config_map) = (names::secret(&name), names::config_map(&name));
     let parameters = ListParams::default().labels(&names::selector_text(&name));
     let pods = Api::<Pod>::namespaced(client.clone(), namespace);
-    let (service, config_map, network_policy, disruption_budget, secret, child, pods) = tokio::try_join!(
+    let (service, config_map, network_policy, disruption_budget, secret, child, pods, missing) = tokio::try_join!(
         own(client, namespace, &name, &uid),
         own(client, namespace, &config_map, &uid),
         own(client, namespace, &name, &uid),
@@ -65,6 +70,7 @@ pub(crate) async fn dereference(
         own(client, namespace, &secret, &uid),
         own::<Job>(client, namespace, &name, &uid),
         async { pods.list(&parameters).await.context(ListPodsSnafu { job: &name }) },
+        missing(client, namespace, job.spec.storage.as_ref()),
     )?;
     // A deleted job of the same name may have left pods that are still ending.
     let job_uid = child.as_ref().and_then(ResourceExt::uid);
@@ -80,7 +86,41 @@ pub(crate) async fn dereference(
         secret,
         job: child,
         pods: pods.collect(),
+        missing,
     })
+}
+
+/// What `storage` refers to and does not exist.
+async fn missing(client: &Client, namespace: &str, storage: Option<&Storage>) -> Result<Vec<String>, Error> {
+    let Some(Storage { hadoop_config_map_ref, user: _, kerberos_secret_ref, s3_secret_ref }) = storage else {
+        return Ok(Vec::new());
+    };
+    let (hadoop, kerberos, s3) = tokio::try_join!(
+        lacks::<ConfigMap>(client, namespace, "storage.hadoopConfigMapRef", hadoop_config_map_ref.as_ref()),
+        lacks::<Secret>(client, namespace, "storage.kerberosSecretRef", kerberos_secret_ref.as_ref()),
+        lacks::<Secret>(client, namespace, "storage.s3SecretRef", s3_secret_ref.as_ref()),
+    )?;
+    Ok([hadoop, kerberos, s3].into_iter().flatten().collect())
+}
+
+/// Words for a reference that leads nowhere. Only the object's metadata is read: what it holds is none of our business.
+async fn lacks<K>(
+    client: &Client,
+    namespace: &str,
+    field: &str,
+    reference: Option<&NameRef>,
+) -> Result<Option<String>, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let Some(NameRef { name }) = reference else { return Ok(None) };
+    let kind = K::kind(&()).into_owned();
+    let api = Api::<K>::namespaced(client.clone(), namespace);
+    let found = api.get_metadata_opt(name).await.context(ReadSnafu { kind: &kind, name })?;
+    let words = || {
+        format!("{field} names the {kind} {name}, which does not exist; create it, and the executors start")
+    };
+    Ok(found.is_none().then(words))
 }
 
 async fn own<K>(client: &Client, namespace: &str, name: &str, uid: &str) -> Result<Option<K>, Error>

@@ -33,6 +33,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) job: &'a Job,
     /// The executors' pods.
     pub(crate) pods: &'a [Pod],
+    /// What the spec refers to and does not exist, in words.
+    pub(crate) missing: &'a [String],
     /// Answers of running executors; None when they were not asked this time.
     pub(crate) answers: Option<&'a [ExecutorReport]>,
 }
@@ -54,7 +56,7 @@ pub(crate) fn plan(
     previous: &CnnTrainingJobStatus,
     facts: Facts<'_>,
 ) -> CnnTrainingJobStatus {
-    let Facts { name, generation, executors, epochs, suspend, job, pods, answers } = facts;
+    let Facts { name, generation, executors, epochs, suspend, job, pods, missing, answers } = facts;
     let mut endings: Vec<_> = pods.iter().filter_map(pods::ending).collect();
     endings.sort_by_key(|ending| ending.finished);
     let mut status = previous.clone();
@@ -83,6 +85,7 @@ pub(crate) fn plan(
         joined: joined.min(active),
         job,
         pods,
+        missing,
         answers,
         endings: &endings,
     };
@@ -181,6 +184,7 @@ struct State<'a> {
     joined: u32,
     job: &'a Job,
     pods: &'a [Pod],
+    missing: &'a [String],
     answers: Option<&'a [ExecutorReport]>,
     endings: &'a [pods::Ending],
 }
@@ -240,7 +244,9 @@ impl State<'_> {
             return verdict(Phase::Stalled, "TooFewExecutors", message);
         }
         let (joined, wanted) = (self.joined, self.executors);
-        let obstacle = self.pods.iter().find_map(|pod| pods::obstacle(pod, self.now));
+        let obstacle = self
+            .missing_reference()
+            .or_else(|| self.pods.iter().find_map(|pod| pods::obstacle(pod, self.now)));
         let was = self.previous.phase;
         if joined >= wanted && self.recovered_unseen(status) {
             return verdict(Phase::Recovering, "ExecutorsLost", "training went on after a loss".to_owned());
@@ -275,6 +281,11 @@ impl State<'_> {
         } else {
             verdict(Phase::Starting, "Starting", message)
         }
+    }
+
+    /// The pods that need it only say that they are being made.
+    fn missing_reference(&self) -> Option<(&'static str, String)> {
+        (!self.missing.is_empty()).then(|| ("ReferenceNotFound", self.missing.join("; ")))
     }
 
     /// Reason and message, where storage refuses an executor something. Training goes on without it. Executors that were

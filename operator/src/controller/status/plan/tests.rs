@@ -31,6 +31,7 @@ struct Case {
     executors: u32,
     job: Job,
     pods: Vec<Pod>,
+    missing: Vec<String>,
     answers: Option<Vec<ExecutorReport>>,
 }
 
@@ -42,6 +43,7 @@ impl Default for Case {
             executors: 2,
             job: job(json!([])),
             pods: vec![ready_pod(0), ready_pod(1)],
+            missing: Vec::new(),
             answers: Some(vec![member(0, 40), member(1, 40)]),
         }
     }
@@ -64,6 +66,7 @@ impl Case {
                 suspend: self.suspend,
                 job: &self.job,
                 pods: &self.pods,
+                missing: &self.missing,
                 answers: self.answers.as_deref(),
             },
         )
@@ -86,6 +89,23 @@ fn a_new_job_is_starting() {
     assert_eq!(condition(&status, "Progressing").status, "True");
     assert_eq!(status.executors, Some(ExecutorCounts { desired: 2, ready: 0, joined: 0 }));
     assert_eq!(status.start_time, Some(Time(at(60))));
+}
+
+#[test]
+fn a_reference_that_leads_nowhere_stalls_a_job_that_cannot_start_and_none_that_trains() {
+    let words = "storage.hadoopConfigMapRef names the ConfigMap hadoop-conf, which does not exist";
+    let missing = vec![words.to_owned()];
+    let waiting = Case {
+        pods: [0, 1].map(|index| pod(index, json!({"phase": "Pending"}))).into(),
+        missing: missing.clone(),
+        answers: None,
+        ..Case::default()
+    };
+    let status = waiting.plan();
+    assert_eq!(status.phase, Some(Phase::Stalled));
+    let progressing = condition(&status, "Progressing");
+    assert_eq!((progressing.reason.as_str(), progressing.message.as_str()), ("ReferenceNotFound", words));
+    assert_eq!(Case { missing, ..Case::default() }.plan().phase, Some(Phase::Running));
 }
 
 #[test]
