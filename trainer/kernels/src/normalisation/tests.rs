@@ -71,7 +71,8 @@ fn close(found: f32, expected: f64, bound: f64) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    /// Mean within 2e-7 of the largest value; variance within 3e-7 of the deviation times the largest value and of
+    /// Mean within what sums in four chains of at most 64 additions, and three more, can lose of the largest value (N. Higham,
+    /// "Accuracy and Stability of Numerical Algorithms", 2002, section 4.2); variance within 3e-7 of the deviation times the largest value and of
     /// itself: three digits more than sums of plain squares would have.
     #[test]
     fn statistics_are_exact_to_single_precision_also_far_from_zero(case in cases(false)) {
@@ -82,7 +83,8 @@ proptest! {
             let mean = values.iter().sum::<f64>() / count;
             let variance = values.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>() / count;
             let largest = values.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
-            close(means[channel], mean, 2e-7 * largest)?;
+            let roundings = (count.min(256.0) / 4.0).ceil() + 3.0;
+            close(means[channel], mean, roundings * f64::from(f32::EPSILON) / 2.0 * largest)?;
             close(variances[channel], variance, 1e-6 * (variance + variance.sqrt() * 3e-1 * largest) + 1e-12 * largest * largest)?;
         }
     }
