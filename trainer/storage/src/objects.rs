@@ -3,7 +3,7 @@
 use std::{ops::Range, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{FutureExt, TryStreamExt, future::BoxFuture};
 use object_store::{
     Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, local::LocalFileSystem, path::Path,
 };
@@ -182,16 +182,18 @@ impl Objects {
         }
     }
 
-    async fn on_its_runtime<T: Send + 'static>(
+    /// Boxed: what the clients of three kinds of stores need is too much for the stack of every caller.
+    fn on_its_runtime<T: Send + 'static>(
         &self,
         attempt: impl Future<Output = Result<T, Error>> + Send + 'static,
-    ) -> Result<T, Error> {
+    ) -> BoxFuture<'static, Result<T, Error>> {
+        let attempt = attempt.boxed();
         match self {
-            Self::Files(_) => attempt.await,
-            Self::Hdfs(_) => io_runtime::run(attempt).await.map_err(remedy::added),
+            Self::Files(_) => attempt,
+            Self::Hdfs(_) => async move { io_runtime::run(attempt).await.map_err(remedy::added) }.boxed(),
             Self::S3(s3) => {
                 let s3 = s3.clone();
-                io_runtime::run(async move { s3.explain(attempt.await).await }).await
+                io_runtime::run(async move { s3.explain(attempt.await).await }).boxed()
             }
         }
     }

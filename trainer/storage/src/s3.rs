@@ -213,7 +213,7 @@ mod tests {
     async fn missing_credentials_are_permanent_and_say_which_variables_to_set() {
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let s3 = s3(&[(Key::MetadataEndpoint, format!("http://{closed}"))]);
-        let attempt = object_store::ObjectStoreExt::head(s3.general(), &"x".into()).await;
+        let attempt = object_store::ObjectStoreExt::head(&*s3.general(), &"x".into()).await;
         let told = s3.explain(attempt).await.unwrap_err();
         assert_eq!(cause::of(&told), Cause::Permanent);
         assert!(told.to_string().contains("AWS_ACCESS_KEY_ID"), "{told}");
