@@ -14,7 +14,7 @@ mod tracker;
 use std::time::Duration;
 
 use lockstep_collective::{Action, Command, Group, Plan};
-use lockstep_crds::executor::ExecutorPhase;
+use lockstep_crds::executor::{ExecutorPhase, StorageTrouble, StorageTroubleKind};
 use snafu::ResultExt;
 use tokio::{
     sync::watch,
@@ -31,7 +31,7 @@ pub(crate) use self::{prepare::Place, reporter::Reporter};
 use crate::{
     checkpoint::{JobResult, decode_snapshot, encode_snapshot},
     course::{Score, Stage},
-    failure::{CheckpointSnafu, CollectiveEndedSnafu, CollectiveSnafu, Failure, StartGroupSnafu},
+    failure::{CheckpointSnafu, CollectiveEndedSnafu, CollectiveSnafu, Failure, StartGroupSnafu, chain},
     opened_job::OpenedJob,
     state::TrainingState,
 };
@@ -87,6 +87,8 @@ struct Executor {
     membership: Membership,
     /// When the newest micro-batch of this executor was computed.
     computed_at: Instant,
+    /// Whether the last micro-batch could not be read.
+    reading_fails: bool,
     /// Leaving was asked for.
     leaving: bool,
     /// Since when the job is finished and its result awaited.
@@ -124,6 +126,7 @@ impl Executor {
             tracker,
             membership: Membership::default(),
             computed_at: Instant::now(),
+            reading_fails: false,
             leaving: false,
             finished_since: None,
             finishing: false,
@@ -338,10 +341,23 @@ impl Executor {
     async fn leaf_done(&mut self, done: LeafDone) -> Result<(), Failure> {
         self.computed_at = Instant::now();
         let round = self.state.cursor.round;
+        self.report_reading(&done);
         for (part, node, sum) in self.leaves.take(done)? {
             self.command(Command::Sum { round, part, node, sum }).await?;
         }
         Ok(())
+    }
+
+    /// Says that training waits for its data, and that it does no more.
+    fn report_reading(&mut self, done: &LeafDone) {
+        if let Some(error) = done.failed_reading() {
+            let message = format!("{}; training waits for its data", chain(error));
+            self.reporter
+                .storage_trouble(Some(StorageTrouble { kind: StorageTroubleKind::Unavailable, message }));
+            self.reading_fails = true;
+        } else if std::mem::take(&mut self.reading_fails) {
+            self.reporter.storage_trouble(None);
+        }
     }
 
     async fn saved(&mut self, saved: Saved) -> Result<(), Failure> {

@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex};
 
 use lockstep_records::{
     RecordReader, Sample,
-    order::{Order, Shuffle, Split},
+    order::{Batches, Order, Shuffle, Split},
 };
 use snafu::{OptionExt, ResultExt, Snafu};
 
 use crate::augmentation::Augmentation;
 use crate::course::{Course, Stage};
+use crate::forecast::Place;
 
 /// A failed reading of a micro-batch.
 #[derive(Debug, Snafu)]
@@ -50,9 +51,11 @@ pub(crate) struct Feed {
     augmentation: Option<Augmentation>,
     training: RecordReader,
     test: Option<RecordReader>,
-    /// The order of the epoch that was asked for last.
-    order: Mutex<Option<(u32, Arc<Order>)>>,
+    /// The orders of the epochs that were asked for last: while one is read, the next one's records are fetched.
+    orders: Mutex<Vec<(u32, Arc<Order>)>>,
 }
+
+const MOST_ORDERS: usize = 2;
 
 impl Feed {
     pub(crate) fn new(
@@ -64,20 +67,19 @@ impl Feed {
         training: RecordReader,
         test: Option<RecordReader>,
     ) -> Self {
-        Self { course, seed, shuffle, split, augmentation, training, test, order: Mutex::new(None) }
+        Self { course, seed, shuffle, split, augmentation, training, test, orders: Mutex::default() }
+    }
+
+    /// The job's course.
+    pub(crate) fn course(&self) -> &Course {
+        &self.course
     }
 
     /// Micro-batch `leaf` of the round that `stage` does after `step` updates.
     pub(crate) async fn read(&self, stage: Stage, step: u64, leaf: u32) -> Result<MicroBatch, Error> {
-        let positions = self.course.positions(stage, step, leaf);
-        let positions = positions.start as u64..positions.end as u64;
-        let first = positions.start;
-        let (reader, records) = match stage {
-            Stage::Train => (Some(&self.training), self.order(self.course.epoch_of(step)).records(positions)),
-            Stage::Validate => (Some(&self.training), self.split.validation(positions)),
-            Stage::Test | Stage::Finished => (self.test.as_ref(), positions.collect()),
-        };
-        let reader = reader.context(NoDataSnafu { stage, step, leaf })?;
+        let first = self.course.positions(stage, step, leaf).start as u64;
+        let records = self.records(Place { stage, step, leaf });
+        let reader = self.reader(stage).context(NoDataSnafu { stage, step, leaf })?;
         let samples = reader.read(&records).await.context(ReadSnafu { stage, step, leaf })?;
         Ok(match &self.augmentation {
             Some(augmentation) if stage == Stage::Train => {
@@ -90,16 +92,82 @@ impl Feed {
         })
     }
 
-    fn order(&self, epoch: u32) -> Arc<Order> {
-        let mut known = self.order.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match &*known {
-            Some((of, order)) if *of == epoch => Arc::clone(order),
-            _ => {
-                let order = Arc::new(self.split.epoch_order(self.seed, epoch.into(), self.shuffle));
-                *known = Some((epoch, Arc::clone(&order)));
-                order
-            }
+    /// The part of its reader's memory that the records of `place` take.
+    pub(crate) fn part_of_room(&self, place: Place) -> f64 {
+        let Some(reader) = self.reader(place.stage) else { return 0.0 };
+        // A record that the data set has not got is an error when it is read.
+        let cost =
+            self.records(place).into_iter().map(|record| reader.cost(record).unwrap_or(0)).sum::<u64>();
+        cost as f64 / reader.room() as f64
+    }
+
+    /// What will be asked for, in place of what was expected before.
+    pub(crate) fn expect(&self, portions: &[Vec<Place>]) {
+        self.training.expect(self.of_training(portions).into_iter().flatten());
+        if let Some(test) = &self.test {
+            test.expect(self.of_test(portions).into_iter().flatten());
         }
+    }
+
+    /// Fetches what is expected, one portion after the other.
+    pub(crate) async fn fetch(&self, portions: &[Vec<Place>]) -> Result<(), lockstep_records::Error> {
+        let (of_training, of_test) = (self.of_training(portions), self.of_test(portions));
+        let test = async {
+            match &self.test {
+                Some(test) => test.fetch(&of_test).await,
+                None => Ok(()),
+            }
+        };
+        tokio::try_join!(self.training.fetch(&of_training), test).map(drop)
+    }
+
+    fn of_training(&self, portions: &[Vec<Place>]) -> Vec<Vec<u64>> {
+        self.records_where(portions, |stage| stage != Stage::Test)
+    }
+
+    fn of_test(&self, portions: &[Vec<Place>]) -> Vec<Vec<u64>> {
+        self.records_where(portions, |stage| stage == Stage::Test)
+    }
+
+    fn records_where(&self, portions: &[Vec<Place>], holds: impl Fn(Stage) -> bool) -> Vec<Vec<u64>> {
+        let records = |portion: &Vec<Place>| {
+            let places = portion.iter().filter(|place| holds(place.stage));
+            places.flat_map(|place| self.records(*place)).collect()
+        };
+        portions.iter().map(records).collect()
+    }
+
+    fn reader(&self, stage: Stage) -> Option<&RecordReader> {
+        match stage {
+            Stage::Train | Stage::Validate => Some(&self.training),
+            Stage::Test | Stage::Finished => self.test.as_ref(),
+        }
+    }
+
+    /// The micro-batch's records, by number, in order.
+    fn records(&self, Place { stage, step, leaf }: Place) -> Vec<u64> {
+        let positions = self.course.positions(stage, step, leaf);
+        let positions = positions.start as u64..positions.end as u64;
+        match stage {
+            Stage::Train => self.order(self.course.epoch_of(step)).records(positions),
+            Stage::Validate => self.split.validation(positions),
+            Stage::Test | Stage::Finished => positions.collect(),
+        }
+    }
+
+    fn order(&self, epoch: u32) -> Arc<Order> {
+        let mut known = self.orders.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some((_, order)) = known.iter().find(|(of, _)| *of == epoch) {
+            return Arc::clone(order);
+        }
+        let batches =
+            Batches { global: self.course.global_batch as u64, micro: self.course.micro_batch as u64 };
+        let order = Arc::new(self.split.epoch_order(self.seed, epoch.into(), self.shuffle, batches));
+        if known.len() >= MOST_ORDERS {
+            known.remove(0);
+        }
+        known.push((epoch, Arc::clone(&order)));
+        order
     }
 }
 

@@ -11,11 +11,13 @@ use sha2::{Digest, Sha256};
 pub(crate) const EVALUATION_MICRO_BATCH: usize = 100;
 
 /// SHA-256 over everything that determines the result: `inputs` (the job's model, training and data without
-/// locations and cache sizes), the digests of its data sets in order, and the backend's numerics version.
+/// locations and cache sizes), the digests of its data sets in order, the backend's numerics version, and the rules of the
+/// data order.
 pub(crate) fn result_hash(inputs: &Value, dataset_digests: &[&str], numerics_version: &str) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(b"lockstep result\0");
     hash_text(&mut hasher, numerics_version);
+    hash_text(&mut hasher, lockstep_records::order::VERSION);
     hasher.update((dataset_digests.len() as u64).to_le_bytes());
     for digest in dataset_digests {
         hash_text(&mut hasher, digest);

@@ -7,11 +7,13 @@
 
 use std::{collections::BTreeMap, future::Future, io, time::Duration};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    course::{Course, Cursor, Score, Stage},
+    course::Course,
     feed::{Error, MicroBatch},
+    forecast::{Place, Share, next_round},
+    read_ahead::OpenRound,
 };
 
 /// Niceness of the reading thread, beside 0 of those that compute: it uses cores that are idle, or a tenth of a busy one.
@@ -20,15 +22,6 @@ const NICENESS: i32 = 10;
 /// Bytes of pixels that may wait for a round that is not open yet.
 const MOST_BYTES: usize = 64 << 20;
 
-/// A micro-batch's place in the course.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
-    pub stage: Stage,
-    /// Updates done before the round.
-    pub step: u64,
-    pub leaf: u32,
-}
-
 /// A micro-batch that is being read, or has been.
 pub(crate) type Reading = oneshot::Receiver<Result<MicroBatch, Error>>;
 
@@ -36,6 +29,8 @@ pub(crate) type Reading = oneshot::Receiver<Result<MicroBatch, Error>>;
 pub(crate) struct Prefetch {
     requests: mpsc::UnboundedSender<Request>,
     guesses: BTreeMap<Place, Reading>,
+    /// For reading further ahead.
+    opened: watch::Sender<Option<OpenRound>>,
     /// Bytes of an image.
     image_bytes: usize,
 }
@@ -47,23 +42,30 @@ struct Request {
 }
 
 impl Prefetch {
-    /// `read` reads one micro-batch; `image_bytes`: of one image.
+    /// `read` reads one micro-batch, `read_ahead` follows the rounds that are opened; `image_bytes`: of one image.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(crate) fn start<F>(read: impl Fn(Place) -> F + Send + 'static, image_bytes: usize) -> io::Result<Self>
+    pub(crate) fn start<F, A>(
+        read: impl Fn(Place) -> F + Send + 'static,
+        read_ahead: impl FnOnce(watch::Receiver<Option<OpenRound>>) -> A + Send + 'static,
+        image_bytes: usize,
+    ) -> io::Result<Self>
     where
         F: Future<Output = Result<MicroBatch, Error>> + Send + 'static,
+        A: Future<Output = ()> + Send + 'static,
     {
         let (requests, queue) = mpsc::unbounded_channel();
+        let (opened, openings) = watch::channel(None);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name("reader".to_owned()).spawn(move || {
             yield_to_computation();
+            runtime.spawn(read_ahead(openings));
             runtime.block_on(serve(read, queue));
             // A read of a store that hangs is worth no waiting.
             runtime.shutdown_background();
         })?;
-        Ok(Self { requests, guesses: BTreeMap::new(), image_bytes })
+        Ok(Self { requests, guesses: BTreeMap::new(), opened, image_bytes })
     }
 
     /// The micro-batch at `place`: the one that was read ahead, else one that is read now, after `delay`.
@@ -71,8 +73,16 @@ impl Prefetch {
         self.guesses.remove(&place).unwrap_or_else(|| self.request(place, delay))
     }
 
+    /// Reads what will most probably be asked for in the round after `open`, whose micro-batches the threads have all got.
+    pub(crate) fn follow(&mut self, course: &Course, open: OpenRound) {
+        let next = next_round(course, &open.cursor);
+        let share = Share::new(open.cursor.stage, &open.leaves);
+        self.guess(course, &next.map_or(Vec::new(), |next| share.of(course, &next)));
+        self.opened.send_replace(Some(open));
+    }
+
     /// Reads ahead what `places` name, in this order and as far as memory allows; drops all other guesses.
-    pub(crate) fn guess(&mut self, course: &Course, places: &[Place]) {
+    fn guess(&mut self, course: &Course, places: &[Place]) {
         let mut bytes = 0;
         let fits = |place: &&Place| {
             bytes += course.positions(place.stage, place.step, place.leaf).len() * self.image_bytes;
@@ -132,30 +142,6 @@ fn yield_to_computation() {
 
 #[cfg(not(target_os = "linux"))]
 fn yield_to_computation() {}
-
-/// The micro-batches that the round after `cursor`'s will most probably ask of an executor that computes `leaves` of
-/// this one.
-pub(crate) fn likely_next(course: &Course, cursor: &Cursor, leaves: &[u32]) -> Vec<Place> {
-    let next = match cursor.stage {
-        Stage::Train => course.after_step(cursor.clone(), 0.0, 0, 0),
-        // Rarely does an evaluation end a job early.
-        Stage::Validate => {
-            let best = Score { loss: f64::NEG_INFINITY, accuracy: f64::INFINITY };
-            course.after_evaluation(cursor.clone(), best)
-        }
-        Stage::Test | Stage::Finished => return Vec::new(),
-    };
-    let (Some(first), Some(last)) = (leaves.iter().min(), leaves.iter().max()) else { return Vec::new() };
-    let (now, then) = (u64::from(course.leaves(cursor.stage)), u64::from(course.leaves(next.stage)));
-    let place = |leaf| Place { stage: next.stage, step: next.step, leaf };
-    if now == then {
-        return leaves.iter().copied().map(place).collect();
-    }
-    // Another number of leaves, but the same share of them.
-    let start = u64::from(*first) * then / now.max(1);
-    let end = (u64::from(*last) + 1) * then / now.max(1);
-    (start..end).filter_map(|leaf| u32::try_from(leaf).ok()).map(place).collect()
-}
 
 #[cfg(test)]
 mod tests;

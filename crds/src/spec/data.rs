@@ -115,7 +115,8 @@ pub enum ImageLayout {
     CHW,
 }
 
-/// Two-level shuffle: blocks of neighbouring records are shuffled, then the records inside a window.
+/// Two-level shuffle: blocks of neighbouring records are shuffled and dealt out to the micro-batches of a global batch, then
+/// the records inside a window.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Shuffle {
@@ -123,7 +124,7 @@ pub struct Shuffle {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_048_576))]
     pub block_records: Option<u32>,
-    /// Records that are mixed with each other; at least `blockRecords`. Default 65536.
+    /// Records that are mixed with each other, of all micro-batches together; at least `blockRecords`. Default 65536.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 16_777_216))]
     pub window_records: Option<u32>,

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use lockstep_records::{
     Dataset, FeatureNames, RecordReader,
-    order::{Shuffle, epoch_order},
+    order::{Batches, Shuffle, Split},
 };
 use lockstep_storage::Store;
 
@@ -19,17 +19,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         (dataset.len(), dataset.manifest().shards.iter().map(|shard| shard.bytes).sum::<u64>());
     let reader = RecordReader::new(dataset, FeatureNames::default(), cache_mib << 20);
     for epoch in 0..4 {
-        let order = epoch_order(42, epoch, records, Shuffle::default())?;
+        let batches = Batches { global: 128, micro: 16 };
+        let order = Split::new(records, 0.0, 42)?.epoch_order(42, epoch, Shuffle::default(), batches);
         let start = Instant::now();
-        for first in (0..records).step_by(16) {
+        for first in (0..order.len()).step_by(16) {
             std::hint::black_box(reader.read(&order.records(first..first + 16)).await?);
         }
         let seconds = start.elapsed().as_secs_f64();
         println!(
-            "epoch {epoch}: {:.0} records/s, {:.2} GiB/s, {} MiB cached",
+            "epoch {epoch}: {:.0} records/s, {:.2} GiB/s, {} MiB kept",
             records as f64 / seconds,
             bytes as f64 / seconds / f64::from(1 << 30),
-            reader.cached_bytes() >> 20
+            reader.kept_bytes() >> 20
         );
     }
     Ok(())

@@ -38,6 +38,18 @@ pub struct Location {
     pub bytes: Range<u64>,
 }
 
+impl Location {
+    /// Bytes of the record, framing included.
+    pub fn len(&self) -> u64 {
+        self.bytes.end - self.bytes.start
+    }
+
+    /// Never: a record has its framing at least.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 impl Dataset {
     /// Reads and validates the manifest, and checks that every shard is there in its full size.
     ///

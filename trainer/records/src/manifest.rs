@@ -238,4 +238,4 @@ fn require(holds: bool, field: &str, reason: impl FnOnce() -> String) -> Result<
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

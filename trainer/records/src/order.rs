@@ -1,26 +1,49 @@
 //! Which record stands at which position of an epoch: a pure function of (seed, epoch) and the fields of the spec.
 //!
-//! Two levels: blocks of neighbouring records are shuffled, and the result is shuffled again within windows of
-//! positions. So a reader has to hold one window's blocks only, and a window that covers the whole epoch makes every
-//! order equally likely. What each is keyed by is part of every job's result and pinned by golden vectors.
+//! Blocks of neighbouring records are shuffled and dealt out to lanes: lane m holds what micro-batch m of every global
+//! batch will read. Within a lane, the records of one window after the other are shuffled. So whoever computes some of
+//! the micro-batches reads their lanes' blocks and no others, and has to hold one window of these lanes only. What each
+//! shuffle is keyed by is part of every job's result and pinned by golden vectors.
 
 use std::ops::Range;
 
 use lockstep_rng::{Domain, Stream};
 use snafu::{Snafu, ensure};
 
+/// Version of the rules in this file: raised whenever any seed's order changes.
+pub const VERSION: &str = "lanes/1";
+
 /// Sizes of the two levels; fields of the spec, never derived from memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shuffle {
     /// Neighbouring records that stay together in the first level; 0 counts as 1.
     pub block_records: u64,
-    /// Positions that are shuffled together in the second level; 0 counts as 1.
+    /// Positions of an epoch, of all lanes together, that are shuffled with each other in the second level. A lane's
+    /// share is rounded up, and at least one record.
     pub window_records: u64,
 }
 
 impl Default for Shuffle {
     fn default() -> Self {
         Self { block_records: 256, window_records: 65_536 }
+    }
+}
+
+/// How the positions of an epoch fall into batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batches {
+    /// Positions of a global batch; 0 counts as 1.
+    pub global: u64,
+    /// Positions of a micro-batch; divides `global`, else the global batch is one micro-batch.
+    pub micro: u64,
+}
+
+impl Batches {
+    /// Positions of a micro-batch, and micro-batches of a global batch: both at least 1.
+    fn parts(self) -> (usize, usize) {
+        let size = |positions: u64| usize::try_from(positions).unwrap_or(usize::MAX).max(1);
+        let (global, micro) = (size(self.global), size(self.micro));
+        if global.is_multiple_of(micro) { (micro, global / micro) } else { (global, 1) }
     }
 }
 
@@ -101,9 +124,9 @@ impl Split {
         slice(&self.validation, positions).iter().map(|record| u64::from(*record)).collect()
     }
 
-    /// The order in which an epoch reads the training records.
-    pub fn epoch_order(&self, seed: u64, epoch: u64, shuffle: Shuffle) -> Order {
-        let mut order = positions(seed, epoch, self.training.len() as u32, shuffle);
+    /// The order in which an epoch reads the training records. What does not fill a global batch is left out.
+    pub fn epoch_order(&self, seed: u64, epoch: u64, shuffle: Shuffle, batches: Batches) -> Order {
+        let mut order = positions(seed, epoch, self.training.len() as u32, shuffle, batches);
         order.iter_mut().for_each(|place| *place = self.training[*place as usize]);
         Order { records: order }
     }
@@ -132,24 +155,33 @@ impl Order {
     }
 }
 
-/// The order of an epoch over records `0..len`, none held out.
-pub fn epoch_order(seed: u64, epoch: u64, len: u64, shuffle: Shuffle) -> Result<Order, Error> {
-    let Ok(len) = u32::try_from(len) else { return TooManySnafu { records: len }.fail() };
-    Ok(Order { records: positions(seed, epoch, len, shuffle) })
+fn positions(seed: u64, epoch: u64, len: u32, shuffle: Shuffle, batches: Batches) -> Vec<u32> {
+    let (micro, lanes) = batches.parts();
+    let steps = len as usize / micro.saturating_mul(lanes);
+    let lane_len = steps * micro;
+    let mut dealt = shuffled_blocks(seed, epoch, len, shuffle.block_records);
+    dealt.truncate(lane_len * lanes);
+    if dealt.is_empty() {
+        return dealt;
+    }
+    let window = usize::try_from(shuffle.window_records).unwrap_or(usize::MAX).div_ceil(lanes).max(1);
+    let windows = dealt.chunks_mut(lane_len).flat_map(|lane| lane.chunks_mut(window));
+    // Number 0 is the blocks' own stream.
+    for (window, number) in windows.zip(1..) {
+        Stream::new(seed, Domain::DataOrder, epoch, number).shuffle(window);
+    }
+    let micro_batches = (0..steps * lanes).map(|number| (number % lanes) * lane_len + number / lanes * micro);
+    micro_batches.flat_map(|start| &dealt[start..start + micro]).copied().collect()
 }
 
-fn positions(seed: u64, epoch: u64, len: u32, shuffle: Shuffle) -> Vec<u32> {
-    let block = shuffle.block_records.clamp(1, u64::from(u32::MAX)) as u32;
-    let window = usize::try_from(shuffle.window_records.max(1)).unwrap_or(usize::MAX);
+/// Every number below `len`, those of a block side by side.
+fn shuffled_blocks(seed: u64, epoch: u64, len: u32, block_records: u64) -> Vec<u32> {
+    let block = block_records.clamp(1, u64::from(u32::MAX)) as u32;
     let mut blocks: Vec<u32> = (0..len.div_ceil(block)).collect();
     Stream::new(seed, Domain::DataOrder, epoch, 0).shuffle(&mut blocks);
     let mut order = Vec::with_capacity(len as usize);
     for start in blocks.into_iter().map(|number| number * block) {
         order.extend(start..start.saturating_add(block).min(len));
-    }
-    // Number 0 is the blocks' own stream.
-    for (window, number) in order.chunks_mut(window).zip(1..) {
-        Stream::new(seed, Domain::DataOrder, epoch, number).shuffle(window);
     }
     order
 }

@@ -19,7 +19,9 @@ use crate::{
     course::{Course, Cursor, Stage},
     failure::{ComputeSnafu, Failure, SystemSnafu},
     feed::{self, MicroBatch},
-    prefetch::{Place, Prefetch, likely_next},
+    forecast::Place,
+    prefetch::Prefetch,
+    read_ahead,
     state::TrainingState,
 };
 
@@ -32,6 +34,16 @@ pub(super) struct LeafDone {
     round: u64,
     leaf: u32,
     outcome: Outcome,
+}
+
+impl LeafDone {
+    /// Why it could not be read, if it could not and is tried again.
+    pub(super) fn failed_reading(&self) -> Option<&feed::Error> {
+        match &self.outcome {
+            Outcome::NotRead(error) if error.is_retryable() => Some(error),
+            Outcome::NotRead(_) | Outcome::Computed(_) | Outcome::NotComputed(_) => None,
+        }
+    }
 }
 
 enum Outcome {
@@ -73,7 +85,9 @@ impl Leaves {
             let feed = Arc::clone(&feed);
             async move { feed.read(stage, step, leaf).await }
         };
-        let prefetch = Prefetch::start(read, prepared.network.model.input().values())
+        let feed = Arc::clone(&prepared.feed);
+        let ahead = move |opened| async move { read_ahead::run(&feed, opened).await };
+        let prefetch = Prefetch::start(read, ahead, prepared.network.model.input().values())
             .context(SystemSnafu { action: "start the reading thread" })?;
         Ok(Self {
             course: prepared.course.clone(),
@@ -182,8 +196,9 @@ impl Leaves {
             self.compute(leaf, Duration::ZERO);
         }
         if self.waiting.is_empty() && !self.asked.is_empty() {
-            let asked = std::mem::take(&mut self.asked);
-            self.prefetch.guess(&self.course, &likely_next(&self.course, &self.round.cursor, &asked));
+            let leaves = std::mem::take(&mut self.asked);
+            let cursor = self.round.cursor.clone();
+            self.prefetch.follow(&self.course, read_ahead::OpenRound { cursor, leaves });
         }
     }
 

@@ -17,6 +17,7 @@ use crate::{
     feed::Feed,
     network::{LearningRate, Network},
     opened_job::OpenedJob,
+    read_ahead::LARGEST_PORTION,
     state::TrainingState,
 };
 
@@ -111,6 +112,7 @@ pub(super) fn prepare(opened: OpenedJob, place: Place) -> Result<(Prepared, Conf
         block_records: result.data.block_records.into(),
         window_records: result.data.window_records.into(),
     };
+    warn_of_windows_read_over_and_over(&training, shuffle, executors);
     let Shape { height, width, channels } = network.model.input();
     let augmentation =
         result.training.augmentation.map(|rule| Augmentation::new(rule, seed, height, width, channels));
@@ -149,6 +151,23 @@ pub(super) fn prepare(opened: OpenedJob, place: Place) -> Result<(Prepared, Conf
         keep_best: checkpoint.keep_best,
     };
     Ok((prepared, config, GroupOptions { listener, peers, tls }))
+}
+
+/// Nothing goes wrong then, but storage is read more than it need be.
+fn warn_of_windows_read_over_and_over(training: &RecordReader, shuffle: Shuffle, executors: u32) {
+    let dataset = training.dataset();
+    let bytes: u64 = dataset.manifest().shards.iter().map(|shard| shard.bytes).sum();
+    let record = bytes / dataset.len().max(1);
+    let window = record * shuffle.window_records.min(dataset.len()) / u64::from(executors.max(1));
+    let times = window as f64 / training.room() as f64;
+    if times > 1.0 {
+        tracing::info!(
+            window_mib = window >> 20,
+            "an executor's share of a window does not fit into data.cacheSize: storage is read about {:.0} times over; a larger \
+             cacheSize avoids that, and so does a smaller data.shuffle.windowRecords, which changes the result",
+            (times / LARGEST_PORTION).ceil()
+        );
+    }
 }
 
 /// The part of `bytes` that `records` of `records + others` are due.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::*;
+use crate::course::Stage;
 
 type Counts = Arc<Mutex<BTreeMap<Place, u32>>>;
 
@@ -17,7 +18,7 @@ fn prefetch(image_bytes: usize) -> (Prefetch, Counts) {
         *reads.lock().unwrap().entry(place).or_default() += 1;
         async move { Ok(MicroBatch { pixels: Vec::new(), labels: vec![place.leaf] }) }
     };
-    (Prefetch::start(read, image_bytes).unwrap(), counts)
+    (Prefetch::start(read, |_| async {}, image_bytes).unwrap(), counts)
 }
 
 fn course() -> Course {
@@ -84,36 +85,8 @@ async fn a_reading_that_nobody_waits_for_ends() {
             std::future::pending().await
         }
     };
-    let mut prefetch = Prefetch::start(read, 1).unwrap();
+    let mut prefetch = Prefetch::start(read, |_| async {}, 1).unwrap();
     prefetch.guess(&course(), &[place(0)]);
     prefetch.guess(&course(), &[]);
     ended.notified().await;
-}
-
-#[test]
-fn the_next_step_asks_for_the_same_leaves() {
-    let cursor = Cursor { step: 1, round: 1, ..Cursor::start() };
-    let expected: Vec<_> = [4, 5].map(|leaf| Place { stage: Stage::Train, step: 2, leaf }).into();
-    assert_eq!(likely_next(&course(), &cursor, &[4, 5]), expected);
-}
-
-#[test]
-fn an_epoch_ends_with_the_same_share_of_its_evaluation_and_then_goes_on() {
-    let cursor = Cursor { step: 2, round: 2, ..Cursor::start() };
-    let evaluation = likely_next(&course(), &cursor, &[4, 5, 6, 7]);
-    let leaves = course().leaves(Stage::Validate);
-    let expected: Vec<_> =
-        (leaves / 2..leaves).map(|leaf| Place { stage: Stage::Validate, step: 3, leaf }).collect();
-    assert_eq!(evaluation, expected);
-    let cursor = Cursor { step: 3, round: 3, stage: Stage::Validate, ..Cursor::start() };
-    let all: Vec<u32> = (0..leaves).collect();
-    let training = likely_next(&course(), &cursor, &all);
-    let expected: Vec<_> = (0..8).map(|leaf| Place { stage: Stage::Train, step: 3, leaf }).collect();
-    assert_eq!(training, expected);
-}
-
-#[test]
-fn nothing_follows_the_test() {
-    let cursor = Cursor { step: 6, round: 8, stage: Stage::Test, ..Cursor::start() };
-    assert!(likely_next(&course(), &cursor, &[0]).is_empty());
 }
