@@ -63,6 +63,14 @@ pub fn children(pid: u32) -> Result<Vec<u32>> {
     Ok(children)
 }
 
+/// The most memory that a process has had so far, in bytes; none when it has ended.
+pub fn peak_memory(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes << 10)
+}
+
 /// The fourth field of `/proc/PID/stat`; the second one is in brackets and may hold anything.
 fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -77,6 +85,7 @@ mod tests {
     fn a_child_is_found_and_killed() {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         assert!(children(std::process::id()).unwrap().contains(&child.id()));
+        assert!(peak_memory(child.id()).unwrap() > 0);
         kill(child.id()).unwrap();
         assert!(!child.wait().unwrap().success());
     }

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use lockstep_tests::{
     hdfs::{Hdfs, Options},
     lockstep::{Data, Job},
+    process,
     wait::eventually,
 };
 use serde_json::Value;
@@ -20,7 +21,7 @@ const DATA: &str = "/datasets/slice";
 /// Long enough for a fault to begin, to act, and to be overcome while it trains.
 const LONG: &str = "training.epochs=30";
 const LONG_STEPS: u32 = 30 * 14;
-const TRAINING: Duration = Duration::from_secs(300);
+const TRAINING: Duration = Duration::from_secs(600);
 
 pub(crate) struct Bed {
     hdfs: Mutex<Hdfs>,
@@ -78,11 +79,7 @@ impl Bed {
     /// The job that faults meet: it reads all the time, since hardly anything fits into its cache, and writes all the time.
     pub(crate) fn train_long(&self, name: &str) -> Result<Training> {
         let job = self.job(name)?.set(LONG).set("data.cacheSize=1Mi").set("checkpoint.everySteps=3");
-        let files = tempfile::tempdir()?;
-        let (output, words) = (files.path().join("stdout"), files.path().join("stderr"));
-        let mut command = job.command(&["--executors", "2"]);
-        let child = command.stdout(File::create(&output)?).stderr(File::create(&words)?).spawn()?;
-        Ok(Training { child, output, words, name: name.into(), _files: files, _job: job })
+        Training::start(job, name, "2")
     }
 
     /// Checks that a long job has the weights of an undisturbed one.
@@ -147,6 +144,15 @@ pub(crate) struct Training {
 }
 
 impl Training {
+    /// Trains a job whose checkpoints are in `/checkpoints/<name>`.
+    pub(crate) fn start(job: Job, name: &str, executors: &str) -> Result<Self> {
+        let files = tempfile::tempdir()?;
+        let (output, words) = (files.path().join("stdout"), files.path().join("stderr"));
+        let mut command = job.command(&["--executors", executors]);
+        let child = command.stdout(File::create(&output)?).stderr(File::create(&words)?).spawn()?;
+        Ok(Self { child, output, words, name: name.into(), _files: files, _job: job })
+    }
+
     /// What it has said on standard error.
     pub(crate) fn words(&self) -> Result<String> {
         Ok(fs::read_to_string(&self.words)?)
@@ -158,6 +164,19 @@ impl Training {
             Ok(self.words()?.contains(wanted).then_some(()))
         })
         .with_context(|| self.words().unwrap_or_default())
+    }
+
+    /// Awaits the end; the summary, and the most memory that one executor had at a time, in bytes.
+    pub(crate) fn summary_and_peak(mut self) -> Result<(Value, u64)> {
+        let mut peak = 0;
+        eventually("the end of training", TRAINING, || {
+            for executor in process::children(self.child.id())? {
+                // It may have ended in this moment.
+                peak = peak.max(process::peak_memory(executor).unwrap_or(0));
+            }
+            Ok(self.child.try_wait()?)
+        })?;
+        Ok((self.summary()?, peak))
     }
 
     /// Awaits the end; the summary.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use lockstep_storage::{Access, Store};
 use lockstep_tests::{
     hdfs,
-    s3::{self, S3},
+    s3::S3,
     suite::{self, Test},
 };
 
@@ -19,6 +19,7 @@ mod bed;
 mod contract;
 mod faults;
 mod kerberos;
+mod larger_than_memory;
 mod same_weights;
 mod tracking;
 
@@ -112,6 +113,9 @@ fn main() -> ExitCode {
                 a_frozen_datanode_changes_nothing
                 a_namenode_killed_and_restarted_changes_nothing
                 half_a_minute_of_safe_mode_changes_nothing
+            }
+            hdfs::lacks(), world => world.bed()?, larger_than_memory {
+                a_data_set_five_times_the_cache_trains_within_that_bound
             }
         });
     }
