@@ -64,7 +64,7 @@ impl Inventory {
         let context = StorageSnafu { action: "list runs", uri: store.uri() };
         let listed = store.list("").await.context(context)?;
         let names: BTreeSet<&str> = listed.iter().filter_map(|entry| run_of(&entry.path)).collect();
-        let run = |name| if name == "" { Ok(store.clone()) } else { store.folder(name) };
+        let run = |name: &str| if name.is_empty() { Ok(store.clone()) } else { store.folder(name) };
         names.into_iter().map(|name| run(name).map(Self::new).context(context)).collect()
     }
 

@@ -22,7 +22,7 @@ impl Bed {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path().to_str().unwrap()).unwrap();
         let [run_log, tensor_board] = ["events", "runs"].map(|name| store.folder(name).unwrap());
-        Self { folder: folder, run_log, tensor_board }
+        Self { folder, run_log, tensor_board }
     }
 
     async fn files(&self) -> Vec<String> {
