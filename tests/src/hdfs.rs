@@ -261,7 +261,7 @@ fn shell<S: AsRef<OsStr>>(configuration: &Configuration, arguments: &[S]) -> Res
 }
 
 fn http_get(address: SocketAddr, path: &str) -> Result<Vec<u8>> {
-    let timeout = Duration::from_secs(2);
+    let timeout = Duration::from_secs(10);
     let mut stream = TcpStream::connect_timeout(&address, timeout)?;
     stream.set_read_timeout(Some(timeout))?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
