@@ -5,8 +5,9 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 # containerd, runc and the CNI plugins run the pods; iproute2, nftables and util-linux make the node's network and
-# namespaces; debootstrap and buildah make the images.
-packages=(buildah containerd containernetworking-plugins debootstrap iproute2 nftables runc util-linux xz-utils)
+# namespaces; debootstrap and buildah make the images; with Kerberos' library `lockstep` reaches a secured HDFS.
+packages=(buildah containerd containernetworking-plugins debootstrap iproute2 libgssapi-krb5-2 nftables runc
+  util-linux xz-utils)
 missing=()
 for package in "${packages[@]}"; do
   state=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
