@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Lockstep beside PyTorch and TensorFlow, in turns: target/bench/report.{md,json}. Ends with 1 when a row failed.
-#   scripts/bench.sh            everything (docs/performance.md), up to 40 minutes
+#   scripts/bench.sh            everything (docs/performance.md), up to 50 minutes
 #   scripts/bench.sh --quick    one thread, two executors, a small all-reduce: under five minutes
 # Further arguments: `PYTHONPATH=bench python3 -m lockstep_bench --help`.
 set -euo pipefail
@@ -26,6 +26,10 @@ example lockstep-libtorch libtorch_train_step
 example lockstep-nn train_step
 example lockstep-collective all_reduce
 example lockstep-kernels convolution_rate
+example lockstep-records scan_rate
+hdfs=$programs/hdfs
+cargo build --locked --release --quiet --package lockstep-tests --bin hdfs || say "without HDFS"
+hadoop=$(scripts/hadoop.sh) || hadoop=$LOCKSTEP_CACHE/no-hadoop
 
 # CIFAR-10 where it is to be had, else random images of the same shape: every program computes the same for any pixels.
 beside=$REPOSITORY/../shared/data/cifar10-jpeg.tar.xz
@@ -45,6 +49,7 @@ data=$LOCKSTEP_CACHE/demo/$(basename "${source[1]}")
 PYTHONPATH=bench python3 -m lockstep_bench \
   --program "$programs/lockstep" --examples target/bench/examples --data "$data" \
   --pytorch "$pytorch" --tensorflow "$tensorflow" --cache "$LOCKSTEP_CACHE" \
+  --hdfs "$hdfs" --hadoop "$hadoop" \
   --json target/bench/report.json --markdown target/bench/report.md "$@" || status=$?
 say "target/bench/report.md, target/bench/report.json"
 exit "${status:-0}"

@@ -18,7 +18,7 @@ from .peers import Peers
 from .processes import Failed
 from .section import Section
 
-ROWS = ["train_step", "executors", "threads", "all_reduce", "start", "memory", "image", "kernels", "growth"]
+ROWS = ["train_step", "executors", "threads", "all_reduce", "start", "memory", "image", "kernels", "growth", "storage"]
 QUICK_ROWS = ["train_step", "executors", "all_reduce"]
 FULL = {"rounds": 5, "seconds": 5.0}
 QUICK = {"rounds": 2, "seconds": 2.0}
@@ -35,6 +35,8 @@ def arguments():
     parser.add_argument("--data", type=Path, required=True, help="a prepared data set of 32x32x3 images")
     parser.add_argument("--pytorch", type=Path, required=True, help="a virtual environment")
     parser.add_argument("--tensorflow", type=Path, required=True, help="a virtual environment")
+    parser.add_argument("--hdfs", type=Path, required=True, help="the tests' program hdfs")
+    parser.add_argument("--hadoop", type=Path, required=True, help="the folder of Hadoop's jars")
     parser.add_argument("--cache", type=Path, required=True, help="where images.sh keeps its base image")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--markdown", type=Path, metavar="FILE")
@@ -55,6 +57,8 @@ def main():
         peers=Peers(options.pytorch, options.tensorflow, machine),
         quick=options.quick,
         cache=options.cache,
+        hdfs=options.hdfs,
+        hadoop=options.hadoop,
         **settings,
     )
     started = time.monotonic()

@@ -20,3 +20,5 @@ class Context:
     seconds: float
     quick: bool
     cache: Path
+    hdfs: Path
+    hadoop: Path

@@ -17,13 +17,18 @@ WARM_UP_STEPS = 10
 # At least so many steps are measured, however long they take.
 FEWEST_STEPS = 5
 STEP_LOG = "lockstep::step"
+COMMITTED = '"message":"committed"'
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to train, with how many, and for how many seconds after the warm-up; None trains to the end."""
+    """What to train, with how many, and for how many seconds or steps after the warm-up; without either to the end.
+
+    Data and checkpoints are in files, the latter never written, unless URIs say otherwise.
+    """
 
     seconds: Optional[float] = None
+    steps: Optional[int] = None
     executors: int = 1
     threads: int = 1
     micro_batch: int = 16
@@ -32,7 +37,12 @@ class Job:
     isa: Optional[str] = None
     layers: Optional[list] = None
     data: str = "train"
+    data_uri: Optional[str] = None
+    cache_size: Optional[str] = None
+    checkpoint_uri: Optional[str] = None
+    checkpoint_every: int = 1_000_000
     epochs: int = 1000
+    variables: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,8 @@ class Log:
 
     path: Path
     steps: List[Step] = field(default_factory=list)
+    # Seconds that each committed checkpoint took.
+    commits: List[float] = field(default_factory=list)
     offset: int = 0
 
     def read(self):
@@ -58,7 +70,9 @@ class Log:
             text = file.read()
         whole = text[: text.rfind(b"\n") + 1]
         self.offset += len(whole)
-        self.steps += filter(None, map(step_of, whole.decode(errors="replace").splitlines()))
+        lines = whole.decode(errors="replace").splitlines()
+        self.steps += filter(None, map(step_of, lines))
+        self.commits += [json.loads(line)["fields"]["seconds"] for line in lines if COMMITTED in line]
 
 
 def step_of(line):
@@ -87,6 +101,17 @@ class Lockstep:
     def __init__(self, program, examples, data, machine):
         self.program, self.examples, self.data, self.machine = program, Path(examples), Path(data), machine
 
+    def records_of(self, split):
+        """The number of a split's images."""
+        return self.split(split)["records"]
+
+    def bytes_of(self, split):
+        """Of a split's images, as they are kept in memory."""
+        return sum(shard["bytes"] for shard in self.split(split)["shards"])
+
+    def split(self, name):
+        return json.loads(Path(self.data, name, "dataset.json").read_text())
+
     def train(self, job, cpus=None):
         """Trains `job`; the sample's value is images/s after the warm-up. `cpus`: of each executor."""
         with tempfile.TemporaryDirectory(prefix="lockstep-bench-") as folder:
@@ -102,6 +127,10 @@ class Lockstep:
     def manifest(self, job, folder):
         model = {"layers": job.layers} if job.layers else {"preset": "TwoBlock"}
         numerics = {"kernels": job.kernels}
+        data = {"training": {"uri": f"{job.data_uri or self.data}/{job.data}"}, "validation": {"fraction": 0}}
+        if job.cache_size:
+            data["cacheSize"] = job.cache_size
+        checkpoint = {"uri": job.checkpoint_uri or f"{folder}/checkpoints", "everySteps": job.checkpoint_every}
         return {
             "apiVersion": "lockstep.dev/v1alpha1",
             "kind": "CnnTrainingJob",
@@ -109,7 +138,7 @@ class Lockstep:
             "spec": {
                 "executors": job.executors,
                 "model": model,
-                "data": {"training": {"uri": str(self.data / job.data)}, "validation": {"fraction": 0}},
+                "data": data,
                 "training": {
                     "epochs": job.epochs,
                     "globalBatchSize": job.global_batch,
@@ -117,7 +146,7 @@ class Lockstep:
                     "seed": 42,
                     "numerics": numerics,
                 },
-                "checkpoint": {"uri": f"{folder}/checkpoints", "everySteps": 1_000_000},
+                "checkpoint": checkpoint,
             },
         }
 
@@ -129,7 +158,7 @@ class Run:
         self.job, self.folder, self.cpus = job, Path(folder), cpus
         self.logs, self.peaks = {}, {}
         self.loopback = {}
-        variables = {"TMPDIR": f"{folder}/tmp", "LOCKSTEP_LOG": f"info,{STEP_LOG}=debug"}
+        variables = {"TMPDIR": f"{folder}/tmp", "LOCKSTEP_LOG": f"info,{STEP_LOG}=debug", **job.variables}
         if job.isa:
             variables["LOCKSTEP_ISA"] = job.isa
         command = [lockstep.program, "run", "--file", f"{folder}/job.yaml", "--threads", job.threads, "--json"]
@@ -171,6 +200,8 @@ class Run:
 
     def has_enough(self):
         steps = self.first_log_steps()[WARM_UP_STEPS:]
+        if self.job.steps is not None:
+            return len(steps) >= self.job.steps
         return (
             self.job.seconds is not None
             and len(steps) > FEWEST_STEPS
@@ -192,6 +223,7 @@ class Run:
             "steps": len(measured),
             "waitedShare": mean(waited_share(steps) for steps in after_warm_up if len(steps) > 1),
             "bytesPerExecutorAndStep": self.bytes_per_step(),
+            "commitSeconds": [seconds for log in self.logs.values() for seconds in log.commits],
         }
         return Sample(rate(measured, self.job.global_batch), details)
 

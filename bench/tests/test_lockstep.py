@@ -37,6 +37,16 @@ class Logs(unittest.TestCase):
             self.assertEqual(len(log.steps), 2)
 
 
+    def test_a_committed_checkpoint_tells_how_long_it_took(self):
+        fields = {"message": "committed", "checkpoint": "step-00000010", "seconds": 0.25}
+        line = dict(LINE, fields=fields, target="lockstep::executor")
+        with tempfile.TemporaryDirectory() as folder:
+            log = Log(Path(folder, "executor-0.log"))
+            log.path.write_text(json.dumps(line, separators=(",", ":")) + "\n")
+            log.read()
+        self.assertEqual(log.commits, [0.25])
+
+
 class Figures(unittest.TestCase):
     STEPS = [Step(10, 100.0, 9.0), Step(12, 101.0, 0.1), Step(14, 102.0, 0.3)]
 

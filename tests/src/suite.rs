@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial, run};
@@ -52,9 +53,12 @@ fn trial<C: Send + Sync + 'static>(
             Trial::test(name, move || Err(Failed::from(format!("skipped where CI=true: {reason}"))))
                 .with_ignored_flag(may_skip)
         }
-        (_, Some(context)) => {
-            Trial::test(name, move || run(&context).map_err(|error| Failed::from(format!("{error:#}"))))
-        }
+        (_, Some(context)) => Trial::test(name, move || {
+            let start = Instant::now();
+            let outcome = run(&context).map_err(|error| Failed::from(format!("{error:#}")));
+            eprintln!("{name} took {:.1} s", start.elapsed().as_secs_f64());
+            outcome
+        }),
         // Only listed, or filtered out.
         (_, None) => Trial::test(name, || Err(Failed::from("it was not to run"))),
     }

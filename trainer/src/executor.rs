@@ -362,8 +362,8 @@ impl Executor {
 
     async fn saved(&mut self, saved: Saved) -> Result<(), Failure> {
         match saved {
-            Saved::Checkpoint { id, round } => {
-                tracing::info!(checkpoint = %id, "committed");
+            Saved::Checkpoint { id, round, took } => {
+                tracing::info!(checkpoint = %id, seconds = took.as_secs_f64(), "committed");
                 self.tracker.checkpoint(id);
                 let best_step = self.state.cursor.best.map(|best| best.step);
                 self.reporter.checkpoint(self.prepared.run.uri(), id, best_step);

@@ -1,4 +1,4 @@
-//! The job under test: `examples/cifar10.yaml` as users apply it, with fewer and shorter epochs, on a volume of its own.
+//! The job under test: an example as users apply it, with fewer and shorter epochs.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -29,9 +29,14 @@ pub(crate) const SOON: Duration = Duration::from_secs(90);
 /// The user that the executors' containers run as.
 const USER: u32 = 65532;
 
-/// The example, shortened.
+/// The example with data and checkpoints on a volume, shortened.
 pub(crate) fn manifest() -> Result<Value> {
-    let path = machine::repository().join("examples/cifar10.yaml");
+    example("cifar10.yaml")
+}
+
+/// One of `examples/`, shortened.
+pub(crate) fn example(name: &str) -> Result<Value> {
+    let path = machine::repository().join("examples").join(name);
     let text = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
     let mut job: Value =
         serde_saphyr::from_str(&text).with_context(|| format!("{} is no YAML", path.display()))?;

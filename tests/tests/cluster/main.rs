@@ -53,6 +53,7 @@ fn main() -> ExitCode {
             with_hdfs => hdfs {
                 full_storage_shows_in_the_status_until_there_is_room
                 a_keytab_in_a_secret_opens_an_hdfs_with_kerberos
+                datanodes_that_are_away_show_in_the_status_until_they_are_back
             }
         });
     }

@@ -9,13 +9,14 @@ use anyhow::{Context, Result};
 use lockstep_storage::{Access, Store};
 use lockstep_tests::{
     hdfs,
-    s3::S3,
+    s3::{self, S3},
     suite::{self, Test},
 };
 
 use bed::Bed;
 
 mod bed;
+mod bucket;
 mod contract;
 mod faults;
 mod kerberos;
@@ -89,19 +90,20 @@ fn main() -> ExitCode {
     tests.extend(tests! {
         hdfs::lacks(), world => world.bed()?, same_weights {
             training_from_and_to_hdfs_gives_the_weights_of_files
+            checkpoints_on_hdfs_are_listed_verified_and_pruned
+        }
+        s3::lacks(), world => world, bucket {
+            training_from_and_to_s3_gives_the_weights_of_files
+            a_missing_bucket_is_refused_at_once_and_named
         }
         hdfs::lacks().or_else(lockstep_tests::tracking::lacks), world => world.bed()?, tracking {
             a_run_log_and_event_files_on_hdfs_are_whole_as_hadoops_shell_gets_them
         }
         hdfs::lacks(), world => world.bed()?, faults {
             a_datanode_killed_in_the_midst_of_reads_and_writes_changes_nothing
-            flipped_bits_on_a_datanode_change_nothing
-            full_storage_is_named_and_training_goes_on_when_there_is_room
-            a_killed_active_namenode_changes_nothing
         }
         hdfs::lacks(), world => world.bed()?, kerberos {
             training_with_a_keytab_gives_the_weights_of_files
-            training_with_a_ticket_cache_gives_the_weights_of_files
             a_missing_ticket_is_refused_at_once_with_the_remedy
             a_missing_library_is_named
         }
@@ -109,10 +111,19 @@ fn main() -> ExitCode {
     if std::env::var("LOCKSTEP_TESTS").is_ok_and(|tests| tests == "acceptance") {
         tests.extend(tests! {
             hdfs::lacks(), world => world.bed()?, faults {
+                flipped_bits_on_a_datanode_change_nothing
+                full_storage_is_named_and_training_goes_on_when_there_is_room
+                a_killed_active_namenode_changes_nothing
                 a_frozen_active_namenode_changes_nothing
                 a_frozen_datanode_changes_nothing
                 a_namenode_killed_and_restarted_changes_nothing
                 half_a_minute_of_safe_mode_changes_nothing
+            }
+            hdfs::lacks(), world => world.bed()?, kerberos {
+                training_with_a_ticket_cache_gives_the_weights_of_files
+            }
+            s3::lacks(), world => world, bucket {
+                a_server_that_is_away_for_a_while_changes_nothing
             }
             hdfs::lacks(), world => world.bed()?, larger_than_memory {
                 a_data_set_five_times_the_cache_trains_within_that_bound

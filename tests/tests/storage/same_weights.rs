@@ -1,6 +1,7 @@
 //! The promise on HDFS: where the bytes are does not change a bit of the weights.
 
 use anyhow::{Context, Result, ensure};
+use lockstep_tests::lockstep::{lockstep, text};
 use serde_json::Value;
 
 use crate::bed::Bed;
@@ -30,6 +31,40 @@ pub(crate) fn training_from_and_to_hdfs_gives_the_weights_of_files(bed: &Bed) ->
         );
     }
     Ok(())
+}
+
+/// By the command that users have.
+pub(crate) fn checkpoints_on_hdfs_are_listed_verified_and_pruned(bed: &Bed) -> Result<()> {
+    let name = "listed";
+    let summary = bed.job(name)?.run(&["--executors", "2"])?;
+    let run = listing(bed, name, &["--verify"])?;
+    ensure!(run["finished"] == true && run["weightsSha256"] == summary["weightsSha256"], "{run}");
+    ensure!(steps(&run) == bed.committed(name)?, "Hadoop's listing differs: {run}");
+
+    let run = listing(bed, name, &["--prune", "--keep", "1"])?;
+    let newest: u32 = summary["steps"].as_u64().context("no steps")?.try_into()?;
+    ensure!(bed.committed(name)? == [newest] && steps(&run) == [newest], "not only {newest} is left: {run}");
+    let again = bed.job(name)?.run(&["--executors", "1"])?;
+    ensure!(again["alreadyFinished"] == true, "the pruned run is not finished: {again}");
+    Ok(())
+}
+
+/// The only run that `lockstep checkpoints` finds.
+fn listing(bed: &Bed, name: &str, options: &[&str]) -> Result<Value> {
+    let (uri, configuration) = (bed.hdfs().uri(), bed.hdfs().conf_dir());
+    let output = lockstep(["checkpoints", "--json", &format!("{uri}/checkpoints/{name}")])
+        .args(options)
+        .env("HADOOP_CONF_DIR", configuration)
+        .output()?;
+    ensure!(output.status.success(), "{options:?}: {}{}", text(&output.stdout), text(&output.stderr));
+    let listed: Value = serde_json::from_slice(&output.stdout)?;
+    ensure!(listed["runs"].as_array().is_some_and(|runs| runs.len() == 1), "{listed}");
+    Ok(listed["runs"][0].clone())
+}
+
+fn steps(run: &Value) -> Vec<u32> {
+    let checkpoints = run["checkpoints"].as_array().into_iter().flatten();
+    checkpoints.filter_map(|one| one["step"].as_u64()?.try_into().ok()).collect()
 }
 
 /// Checks that a job has the weights, and what is measured of them, of the same job from and to files.

@@ -11,7 +11,7 @@ use snafu::Report;
 use tokio::{
     sync::{Notify, mpsc},
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -38,6 +38,8 @@ pub(super) enum Saved {
         id: CheckpointId,
         /// Version of the state that was to be saved.
         round: u64,
+        /// From the state to its manifest.
+        took: Duration,
     },
     /// The run's result, as read back.
     Result(Box<JobResult>),
@@ -197,7 +199,9 @@ fn trouble(error: &Error) -> StorageTrouble {
 
 async fn attempt(run: &RunFolder, network: &Network, request: &Request) -> Result<Saved, Error> {
     let (Request::Commit(state) | Request::Finish { state, .. }) = request;
+    let began = Instant::now();
     let id = run.commit(network, state).await?;
+    let took = began.elapsed();
     if let Request::Finish { epochs, .. } = request {
         let weights = weights_sha256(&network.model, &state.tensors.weights);
         let result = JobResult::new(run.origin().clone(), weights, id.to_string(), *epochs, &state.cursor);
@@ -209,7 +213,7 @@ async fn attempt(run: &RunFolder, network: &Network, request: &Request) -> Resul
     if let Err(error) = run.prune().await {
         tracing::warn!(error = %Report::from_error(&error), "pruning failed; the next checkpoint tries again");
     }
-    Ok(Saved::Checkpoint { id, round: state.cursor.round })
+    Ok(Saved::Checkpoint { id, round: state.cursor.round, took })
 }
 
 async fn clean_up(run: &RunFolder) {
