@@ -59,10 +59,11 @@ pub(crate) fn next_round(course: &Course, cursor: &Cursor) -> Option<Cursor> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn course() -> Course {
+    /// Three steps and an evaluation an epoch.
+    pub(crate) fn course() -> Course {
         Course {
             training_records: 100,
             validation_records: 2560,

@@ -43,7 +43,21 @@ struct Plan {
 }
 
 struct Portion {
+    /// Ascending, one after the other.
     rounds: VecDeque<(u64, Vec<Place>)>,
+}
+
+impl Portion {
+    fn holds(&self, round: u64) -> bool {
+        let number = |planned: &(u64, Vec<Place>)| planned.0;
+        self.rounds.front().map(number) <= Some(round) && Some(round) <= self.rounds.back().map(number)
+    }
+
+    fn forget_up_to(&mut self, round: u64) {
+        while self.rounds.front().is_some_and(|(planned, _)| *planned <= round) {
+            self.rounds.pop_front();
+        }
+    }
 }
 
 impl Plan {
@@ -61,8 +75,7 @@ impl Plan {
     /// Whether it foretold `open`: a later round of the plan, or the open one again, with the same share.
     fn foretold(&self, course: &Course, open: &OpenRound) -> bool {
         let round = open.cursor.round;
-        let planned =
-            self.portions.iter().flat_map(|portion| &portion.rounds).any(|(planned, _)| *planned == round);
+        let planned = self.portions.iter().any(|portion| portion.holds(round));
         let share = Share::new(open.cursor.stage, &open.leaves);
         (planned || round == self.open)
             && self.share.of(course, &open.cursor) == share.of(course, &open.cursor)
@@ -71,9 +84,7 @@ impl Plan {
     /// Forgets rounds up to `round`; true when there is room for another portion, which `cost` then measures.
     fn advance(&mut self, course: &Course, round: u64, cost: impl Fn(Place) -> f64) -> bool {
         self.open = round;
-        for portion in &mut self.portions {
-            portion.rounds.retain(|(planned, _)| *planned > round);
-        }
+        self.portions.iter_mut().for_each(|portion| portion.forget_up_to(round));
         self.portions.retain(|portion| !portion.rounds.is_empty());
         let mut grew = false;
         while self.portions.len() < 2

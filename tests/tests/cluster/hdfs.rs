@@ -23,7 +23,8 @@ pub(crate) fn the_example_reads_from_and_writes_to_hdfs(world: &World) -> Result
     with_namespace(&world.cluster, "hdfs", |kubectl| {
         // Whoever forgets the ConfigMap is told so, and need not start anew.
         let job = apply_job(kubectl, &hdfs)?;
-        let stalled = job.until("the missing ConfigMap in the status", SOON, |job| phase(job) == "Stalled")?;
+        let stalled =
+            job.until("the missing ConfigMap in the status", SOON, |job| phase(job) == "Stalled")?;
         let (_, words) = condition(&stalled, "Progressing").context("no condition Progressing")?;
         ensure!(words.contains("hadoop-conf"), "the ConfigMap is not named: {}", stalled["status"]);
         apply_configuration(kubectl, &hdfs)?;

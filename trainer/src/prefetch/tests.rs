@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::*;
-use crate::course::Stage;
+use crate::{course::Stage, forecast::tests::course};
 
 type Counts = Arc<Mutex<BTreeMap<Place, u32>>>;
 
@@ -19,18 +19,6 @@ fn prefetch(image_bytes: usize) -> (Prefetch, Counts) {
         async move { Ok(MicroBatch { pixels: Vec::new(), labels: vec![place.leaf] }) }
     };
     (Prefetch::start(read, |_| async {}, image_bytes).unwrap(), counts)
-}
-
-fn course() -> Course {
-    Course {
-        training_records: 100,
-        validation_records: 2560,
-        test_records: 512,
-        global_batch: 32,
-        micro_batch: 4,
-        epochs: 2,
-        early_stopping: None,
-    }
 }
 
 fn place(leaf: u32) -> Place {

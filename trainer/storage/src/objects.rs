@@ -120,11 +120,8 @@ impl Objects {
         self.on_its_runtime(async move {
             match &this {
                 Self::Hdfs(files) => files.delete(&path, &root).await,
-                // The general store refuses names of its own temporary files.
-                Self::Files(_) if is_temporary(&path) => tokio::fs::remove_file(file_path(&path))
-                    .await
-                    .map_err(|error| Error::Generic { store: "LocalFileSystem", source: Box::new(error) }),
-                other => other.general().delete(&path).await,
+                Self::Files(files) => delete_file(files, &path, &root).await,
+                Self::S3(_) => this.general().delete(&path).await,
             }
         })
         .await
@@ -207,6 +204,24 @@ fn prefix(uri: &str, path: &str) -> Result<Path> {
 fn is_temporary(path: &Path) -> bool {
     let number = path.filename().and_then(|name| name.rsplit_once('#'));
     number.is_some_and(|(_, digits)| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Deletes the file, and its folder if that lies below `root` and nothing else is in it.
+async fn delete_file(files: &LocalFileSystem, path: &Path, root: &Path) -> Result<(), Error> {
+    if is_temporary(path) {
+        // The general store refuses names of its own temporary files.
+        let removed = tokio::fs::remove_file(file_path(path)).await;
+        removed.map_err(|error| Error::Generic { store: "LocalFileSystem", source: Box::new(error) })?;
+    } else {
+        files.delete(path).await?;
+    }
+    let mut folder: Vec<_> = path.parts().collect();
+    folder.pop();
+    if folder.len() > root.parts().count() {
+        // Fails where something is in it, which is as good. Whoever writes into it now makes it anew.
+        let _ = tokio::fs::remove_dir(file_path(&folder.into_iter().collect())).await;
+    }
+    Ok(())
 }
 
 fn file_path(path: &Path) -> PathBuf {

@@ -287,6 +287,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_folder_goes_with_its_last_object_and_the_stores_own_folder_stays() {
+        let (folder, store) = store();
+        for path in ["run/step/m", "run/step/n", "run/a"] {
+            store.put(path, Bytes::from_static(b"x")).await.unwrap();
+        }
+        store.delete("run/step/m").await.unwrap();
+        assert!(folder.path().join("run/step").exists());
+        store.delete("run/step/n").await.unwrap();
+        assert!(!folder.path().join("run/step").exists() && folder.path().join("run/a").exists());
+        let run = store.folder("run").unwrap();
+        run.delete("a").await.unwrap();
+        assert!(folder.path().join("run").exists());
+        run.put("step/m", Bytes::from_static(b"x")).await.unwrap();
+    }
+
+    #[tokio::test]
     async fn paths_that_leave_the_store_are_refused() {
         let (_folder, store) = store();
         for path in ["../x", "/x", "a//b", "a/./b", "a/"] {

@@ -72,8 +72,8 @@ fn close(found: f32, expected: f64, bound: f64) -> Result<(), TestCaseError> {
 
 proptest! {
     /// Mean within what sums in four chains of at most 64 additions, and three more, can lose of the largest value (N. Higham,
-    /// "Accuracy and Stability of Numerical Algorithms", 2002, section 4.2); variance within 3e-7 of the deviation times the largest value and of
-    /// itself: three digits more than sums of plain squares would have.
+    /// "Accuracy and Stability of Numerical Algorithms", 2002, section 4.2); variance within 3e-7 of the deviation times the
+    /// largest value and of itself: three digits more than sums of plain squares would have.
     #[test]
     fn statistics_are_exact_to_single_precision_also_far_from_zero(case in cases(false)) {
         let (_, means, variances) = case.normalisation(Isa::best());
