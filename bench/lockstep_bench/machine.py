@@ -27,7 +27,7 @@ class Machine:
         self.cpu, flags = cpu_facts()
         self.instruction_sets = [vectors for vectors in VECTORS if vectors in flags]
         self.cpus = sorted(os.sched_getaffinity(0))
-        self.kernel = f"{platform.system()} {platform.release().partition("-")[0]}"
+        self.kernel = f"{platform.system()} {platform.release().partition('-')[0]}"
         self.memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
     def has(self, instruction_set):

@@ -51,7 +51,7 @@ const RESULT_POLL: Duration = Duration::from_millis(500);
 const RESULT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The log target of a line for every step, at level `debug`: `LOCKSTEP_LOG=info,lockstep::step=debug`.
-const STEP_LOG: &str = "lockstep::step";
+pub(crate) const STEP_LOG: &str = "lockstep::step";
 
 /// Trains the job at `place` until it is done, `leave` turns true, or something fails for good.
 pub(crate) async fn run(

@@ -53,6 +53,8 @@ enum Command {
     Prepare(cli::prepare::Arguments),
     /// List, verify or prune checkpoints.
     Checkpoints(cli::checkpoints::Arguments),
+    /// Train a job through kills, freezes and scalings, and compare the weights.
+    Chaos(cli::chaos::Arguments),
     /// Train as one executor of a job: the entry point in a pod.
     Executor(cli::executor::Arguments),
 }
@@ -62,6 +64,7 @@ impl Command {
     fn kernels(&self) -> Option<Kernels> {
         match self {
             Self::Run(arguments) => arguments.kernels(),
+            Self::Chaos(arguments) => arguments.kernels(),
             Self::Prepare(_) | Self::Checkpoints(_) => None,
             Self::Executor(arguments) => arguments.kernels(),
         }
@@ -111,6 +114,7 @@ pub fn main(others: Vec<Arc<dyn Backend>>) -> ExitCode {
             Command::Run(arguments) => cli::run::run(arguments, &backends).await,
             Command::Prepare(arguments) => cli::prepare::run(arguments).await,
             Command::Checkpoints(arguments) => cli::checkpoints::run(arguments).await,
+            Command::Chaos(arguments) => cli::chaos::run(arguments, &backends).await,
             Command::Executor(arguments) => cli::executor::run(arguments, &backends).await,
         }
     });

@@ -38,14 +38,18 @@ const LOCATIONS: [&[&str]; 4] = [
     &["tracking", "tensorBoard", "uri"],
 ];
 
-/// Reads the manifest at `path`, applies `changes` (`training.epochs=3`) and resolves the spec.
+/// Reads the manifest at `path`, applies `changes` (`training.epochs=3`) and then the number of executors, where it is given,
+/// and resolves the spec.
 ///
 /// Locations may be paths, relative to the working folder; they become `file://` URIs.
-pub(crate) fn load(path: &Path, changes: &[String]) -> Result<ResolvedJob, Error> {
+pub(crate) fn load(path: &Path, changes: &[String], executors: Option<u32>) -> Result<ResolvedJob, Error> {
     let text = std::fs::read_to_string(path).context(ReadSnafu { path })?;
     let mut value: Value = serde_saphyr::from_str(&text).context(ParseSnafu { path })?;
     for change in changes {
         set(&mut value["spec"], change)?;
+    }
+    if let Some(executors) = executors {
+        set(&mut value["spec"], &format!("executors={executors}"))?;
     }
     for location in LOCATIONS {
         absolute_location(&mut value, location);
@@ -106,7 +110,7 @@ spec:
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("job.yaml");
         std::fs::write(&path, text).unwrap();
-        load(&path, &changes.iter().map(|change| (*change).to_owned()).collect::<Vec<_>>())
+        load(&path, &changes.iter().map(|change| (*change).to_owned()).collect::<Vec<_>>(), None)
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 pub(crate) use lockstep_tests::lockstep;
 use lockstep_tests::suite::{self, Test};
 
+mod chaos;
 mod checkpoints;
 mod executors;
 mod failures;
@@ -32,6 +33,9 @@ fn main() -> ExitCode {
             a_run_asked_twice_to_stop_stops_at_once_and_resumes_to_the_same_weights
             killed_executors_change_nothing
             a_finished_run_is_reported_and_fresh_starts_it_over
+        }
+        None => chaos {
+            executors_that_are_killed_frozen_and_scaled_give_the_same_weights
         }
         None => checkpoints {
             checkpoints_are_listed_with_what_their_run_says_of_them
@@ -70,9 +74,10 @@ fn main() -> ExitCode {
         }
     };
     if std::env::var("LOCKSTEP_TESTS").is_ok_and(|tests| tests == "acceptance") {
-        tests.extend(
-            tests! { None => same_weights { two_epochs_of_all_images_give_the_same_weights_on_1_to_4_executors } },
-        );
+        tests.extend(tests! {
+            None => same_weights { two_epochs_of_all_images_give_the_same_weights_on_1_to_4_executors }
+            None => chaos { a_hundred_killed_executors_lose_no_step }
+        });
     }
     suite::main(lockstep::Data::slice, tests)
 }

@@ -28,6 +28,8 @@ pub enum Domain {
     Augmentation = 5,
     /// Order in which `prepare` writes records that its source holds sorted by class.
     Preparation = 6,
+    /// Faults of `lockstep chaos`, which enter no result.
+    Chaos = 7,
 }
 
 /// A stream of uniform bits, keyed by `(seed, domain, a, b)`.

@@ -1,14 +1,10 @@
 //! `lockstep run`: trains a job on this machine, with executors of its own over loopback.
 
-mod display;
+pub(super) mod display;
+pub(super) mod process;
 mod summary;
 
-use std::{
-    num::NonZeroUsize,
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Instant,
-};
+use std::{num::NonZeroUsize, path::PathBuf, time::Instant};
 
 use lockstep_crds::{
     ResolvedJob,
@@ -16,14 +12,18 @@ use lockstep_crds::{
     spec::Kernels,
 };
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, ChildStdout, Command},
+    process::Child,
     sync::{mpsc, watch},
     task::JoinSet,
 };
 
-use self::{display::Display, summary::Summary};
+use self::{
+    display::{Display, Figures},
+    process::{command, read_reports, threads_each, write_job},
+    summary::Summary,
+};
 use crate::{
+    checkpoint::JobResult,
     failure::{Failure, chain},
     kernels::Backends,
     manifest_file,
@@ -61,9 +61,7 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     fn load(&self) -> Result<ResolvedJob, manifest_file::Error> {
-        let executors = self.executors.map(|executors| format!("executors={executors}"));
-        let changes: Vec<_> = self.set.iter().cloned().chain(executors).collect();
-        manifest_file::load(&self.file, &changes)
+        manifest_file::load(&self.file, &self.set, self.executors)
     }
 
     /// See [`crate::main`].
@@ -80,36 +78,45 @@ pub(crate) async fn run(arguments: Arguments, backends: &Backends) -> u8 {
             println!("{}", if json { summary.json() } else { summary.text() });
             exit_code::DONE
         }
-        Err(Stopped::Invalid(error)) => {
-            eprintln!("error: {}", chain(&error));
-            exit_code::CONFIG
-        }
-        Err(Stopped::Failed(failure)) => {
-            eprintln!("error: {}", chain(&failure));
-            failure.exit_code()
-        }
-        Err(Stopped::Executor { words, code }) => {
-            eprintln!("error: {words}");
-            code
-        }
-        Err(Stopped::Interrupted) => {
-            eprintln!("Interrupted; the run is saved. The same command resumes it.");
-            INTERRUPTED
-        }
-        Err(Stopped::System(error)) => {
-            eprintln!("error: {error}");
-            exit_code::RETRYABLE
-        }
+        Err(stopped) => stopped.tell("Interrupted; the run is saved. The same command resumes it."),
     }
 }
 
 /// Why there is no result.
-enum Stopped {
+pub(super) enum Stopped {
     Invalid(manifest_file::Error),
     Failed(Failure),
     Executor { words: String, code: u8 },
     Interrupted,
     System(std::io::Error),
+}
+
+impl Stopped {
+    /// Says why on standard error; returns the exit code.
+    pub(super) fn tell(self, interrupted: &str) -> u8 {
+        match self {
+            Self::Invalid(error) => {
+                eprintln!("error: {}", chain(&error));
+                exit_code::CONFIG
+            }
+            Self::Failed(failure) => {
+                eprintln!("error: {}", chain(&failure));
+                failure.exit_code()
+            }
+            Self::Executor { words, code } => {
+                eprintln!("error: {words}");
+                code
+            }
+            Self::Interrupted => {
+                eprintln!("{interrupted}");
+                INTERRUPTED
+            }
+            Self::System(error) => {
+                eprintln!("error: {error}");
+                exit_code::RETRYABLE
+            }
+        }
+    }
 }
 
 impl From<std::io::Error> for Stopped {
@@ -131,26 +138,29 @@ async fn train(arguments: Arguments, backends: &Backends) -> Result<Summary, Sto
     if fresh {
         opened.run.clear().await.map_err(|source| Failure::Checkpoint { source })?;
     }
-    let result = async || opened.run.result().await.map_err(|source| Failure::Checkpoint { source });
-    if let Some(result) = result().await? {
+    if let Some(result) = opened.run.result().await.map_err(|source| Failure::Checkpoint { source })? {
         return Ok(Summary::earlier(&opened, result));
     }
 
     let started = Instant::now();
     let threads = threads.unwrap_or_else(|| threads_each(opened.job.executors));
+    let (result, figures) = train_opened(&opened, threads).await?;
+    Ok(Summary::new(&opened, result, figures, started.elapsed(), threads.get()))
+}
+
+/// Trains a job that has no result yet.
+pub(super) async fn train_opened(
+    opened: &OpenedJob,
+    threads: NonZeroUsize,
+) -> Result<(JobResult, Figures), Stopped> {
     let mut display = Display::new(&opened.course, opened.job.executors, threads.get());
     let ended = Executors::start(&opened.job, threads)?.watch(&mut display).await?;
     let figures = display.finish();
-    match result().await? {
-        Some(result) => Ok(Summary::new(&opened, result, figures, started.elapsed(), threads.get())),
+    match opened.run.result().await.map_err(|source| Failure::Checkpoint { source })? {
+        Some(result) => Ok((result, figures)),
         None if ended.interrupted => Err(Stopped::Interrupted),
         None => Err(Stopped::Executor { words: ended.words(), code: ended.code }),
     }
-}
-
-fn threads_each(executors: u32) -> NonZeroUsize {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    NonZeroUsize::new(cores / executors.max(1) as usize).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// The running executor processes of a job.
@@ -187,8 +197,7 @@ impl Ended {
 impl Executors {
     fn start(job: &ResolvedJob, threads: NonZeroUsize) -> std::io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("lockstep-run-").tempdir()?;
-        let job_file = folder.path().join("job.json");
-        std::fs::write(&job_file, serde_json::to_vec_pretty(job)?)?;
+        let job_file = write_job(folder.path(), job)?;
         let (sender, reports) = mpsc::unbounded_channel();
         let (stop, stopping) = watch::channel(false);
         let mut processes = JoinSet::new();
@@ -261,44 +270,7 @@ impl Executors {
     }
 }
 
-fn failure_words(report: &ExecutorReport) -> Option<String> {
+pub(super) fn failure_words(report: &ExecutorReport) -> Option<String> {
     let failed = report.phase == lockstep_crds::executor::ExecutorPhase::Failed;
     failed.then(|| report.message.clone()).flatten()
-}
-
-fn command(folder: &Path, job: &Path, index: u32, threads: NonZeroUsize) -> std::io::Result<Command> {
-    let log = std::fs::File::options()
-        .create(true)
-        .append(true)
-        .open(folder.join(format!("executor-{index}.log")))?;
-    let mut command = Command::new(std::env::current_exe()?);
-    command
-        .args([
-            "executor",
-            "--unsupervised",
-            "--index",
-            &index.to_string(),
-            "--threads",
-            &threads.to_string(),
-        ])
-        .arg("--job")
-        .arg(job)
-        .arg("--rendezvous")
-        .arg(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(log)
-        .kill_on_drop(true);
-    Ok(command)
-}
-
-/// Reports come one a line; a process that is killed may leave half a line.
-async fn read_reports(output: ChildStdout, reports: mpsc::UnboundedSender<ExecutorReport>) {
-    let mut lines = BufReader::new(output).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        if let Ok(report) = serde_json::from_str(&line) {
-            // Nobody listens any more when the command ends.
-            let _ = reports.send(report);
-        }
-    }
 }

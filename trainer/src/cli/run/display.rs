@@ -14,7 +14,7 @@ use crate::course::Course;
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Follows the reports of all executors.
-pub(super) struct Display {
+pub(crate) struct Display {
     bar: ProgressBar,
     global_batch: usize,
     executors: u32,
@@ -32,15 +32,15 @@ pub(super) struct Display {
 
 /// What was measured over the whole run.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Figures {
+pub(crate) struct Figures {
     /// From the first finished step to the last, evaluations in between included.
-    pub(super) images_per_second: Option<f64>,
+    pub(crate) images_per_second: Option<f64>,
     /// Of the executor that counted most.
-    pub(super) recoveries: u64,
+    pub(crate) recoveries: u64,
 }
 
 impl Display {
-    pub(super) fn new(course: &Course, executors: u32, threads: usize) -> Self {
+    pub(crate) fn new(course: &Course, executors: u32, threads: usize) -> Self {
         let bar = ProgressBar::new(course.total_steps());
         let template = "{prefix} {wide_bar:.green/dim} {pos}/{len} steps  {msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
@@ -70,7 +70,7 @@ impl Display {
     }
 
     /// A line above the bar.
-    pub(super) fn note(&self, text: &str) {
+    pub(crate) fn note(&self, text: &str) {
         if self.bar.is_hidden() {
             eprintln!("{text}");
         } else {
@@ -79,7 +79,7 @@ impl Display {
     }
 
     /// Takes in one executor's report. The one that is furthest speaks for the job.
-    pub(super) fn show(&mut self, report: &ExecutorReport) {
+    pub(crate) fn show(&mut self, report: &ExecutorReport) {
         self.recoveries = self.recoveries.max(report.recoveries);
         if report.phase == ExecutorPhase::Failed {
             let words = report.message.as_deref().unwrap_or("no reason given");
@@ -149,7 +149,7 @@ impl Display {
     }
 
     /// Takes the bar away.
-    pub(super) fn finish(self) -> Figures {
+    pub(crate) fn finish(self) -> Figures {
         self.bar.finish_and_clear();
         let rate = |(first, since): (u64, Instant), (last, until): (u64, Instant)| {
             let seconds = (until - since).as_secs_f64();
