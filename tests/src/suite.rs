@@ -56,7 +56,7 @@ fn trial<C: Send + Sync + 'static>(
         (_, Some(context)) => Trial::test(name, move || {
             let start = Instant::now();
             let outcome = run(&context).map_err(|error| Failed::from(format!("{error:#}")));
-            eprintln!("{name} took {:.1} s", start.elapsed().as_secs_f64());
+            eprint!("({:.1} s) ", start.elapsed().as_secs_f64());
             outcome
         }),
         // Only listed, or filtered out.

@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 
 use crate::world::World;
 
-/// Long enough for faults to strike, pods to come back and progress to be seen, short enough for everyday tests: 888 steps,
-/// half a minute.
-const EPOCHS: u32 = 24;
+/// Long enough for faults to strike, pods to come back and progress to be seen, short enough for everyday tests: 592 steps,
+/// less than half a minute.
+const EPOCHS: u32 = 16;
 /// A small batch, so that the few images of the tests' data make enough steps to learn from.
 const GLOBAL_BATCH: u32 = 48;
 /// Several checkpoints in a run, so that a restart has something to go on from.

@@ -29,7 +29,6 @@ fn main() -> ExitCode {
     let mut tests = tests! {
         cluster => harness {
             names_and_services_lead_to_pods
-            a_killed_cluster_leaves_nothing_behind
         }
         product => training {
             the_example_trains_on_two_executors_to_the_weights_of_one_process
@@ -50,6 +49,9 @@ fn main() -> ExitCode {
     };
     if std::env::var("LOCKSTEP_TESTS").is_ok_and(|tests| tests == "acceptance") {
         tests.extend(tests! {
+            cluster => harness {
+                a_killed_cluster_leaves_nothing_behind
+            }
             with_hdfs => hdfs {
                 full_storage_shows_in_the_status_until_there_is_room
                 a_keytab_in_a_secret_opens_an_hdfs_with_kerberos

@@ -8,7 +8,7 @@ use crate::lockstep::{Data, lockstep, summary, text};
 
 /// Executors that are killed, frozen and scaled, briefly.
 pub(crate) fn executors_that_are_killed_frozen_and_scaled_give_the_same_weights(data: &Data) -> Result<()> {
-    chaos(data, 3, Faults { kills: 6, freezes: 2, scales: 3 }, 20)?;
+    chaos(data, 3, Faults { kills: 4, freezes: 1, scales: 2 }, 8)?;
     Ok(())
 }
 

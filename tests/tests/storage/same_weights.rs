@@ -51,11 +51,10 @@ pub(crate) fn checkpoints_on_hdfs_are_listed_verified_and_pruned(bed: &Bed) -> R
 
 /// The only run that `lockstep checkpoints` finds.
 fn listing(bed: &Bed, name: &str, options: &[&str]) -> Result<Value> {
-    let (uri, configuration) = (bed.hdfs().uri(), bed.hdfs().conf_dir());
-    let output = lockstep(["checkpoints", "--json", &format!("{uri}/checkpoints/{name}")])
-        .args(options)
-        .env("HADOOP_CONF_DIR", configuration)
-        .output()?;
+    let hdfs = bed.hdfs();
+    let uri = format!("{}/checkpoints/{name}", hdfs.uri());
+    let mut command = lockstep(["checkpoints", "--json", &uri]);
+    let output = command.args(options).env("HADOOP_CONF_DIR", hdfs.conf_dir()).output()?;
     ensure!(output.status.success(), "{options:?}: {}{}", text(&output.stdout), text(&output.stderr));
     let listed: Value = serde_json::from_slice(&output.stdout)?;
     ensure!(listed["runs"].as_array().is_some_and(|runs| runs.len() == 1), "{listed}");
