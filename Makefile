@@ -20,7 +20,7 @@ test: setup ## all set-up, lints, and the everyday tests on real servers
 acceptance: setup ## everything that must be shown, the long runs included
 	@scripts/test.sh acceptance
 
-bench: setup ## everything beside PyTorch and TensorFlow, up to 40 minutes: target/bench/report.md
+bench: setup ## everything beside PyTorch and TensorFlow, up to an hour: target/bench/report.md
 	@scripts/bench.sh
 
 bench-quick: setup ## the same for one thread, two executors and a small all-reduce, under five minutes

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Lockstep beside PyTorch and TensorFlow, in turns: target/bench/report.{md,json}. Ends with 1 when a row failed.
-#   scripts/bench.sh            everything (docs/performance.md), up to 50 minutes
+#   scripts/bench.sh            everything (docs/performance.md), up to an hour
 #   scripts/bench.sh --quick    one thread, two executors, a small all-reduce: under five minutes
 # Further arguments: `PYTHONPATH=bench python3 -m lockstep_bench --help`.
 set -euo pipefail

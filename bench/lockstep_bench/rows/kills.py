@@ -17,10 +17,10 @@ from ..section import Section, Table
 
 EXECUTORS = 4
 GLOBAL_BATCH = 128
-KILLS, ELASTIC_KILLS = 100, 5
+KILLS, ELASTIC_KILLS = 100, 4
 # 10,000 images.
 STEPS_PER_EPOCH = 78
-EPOCHS, ELASTIC_EPOCHS = 12, 4
+EPOCHS, ELASTIC_EPOCHS = 8, 3
 SEED = 1
 # One kill after another, when training goes on since some steps.
 STEPS_BETWEEN_KILLS = 30

@@ -9,7 +9,9 @@ use std::{
 use anyhow::Result;
 
 const REALM: &str = "EXAMPLE.COM";
-const DAEMONS: &str = "hdfs/localhost";
+/// By the machine's name in the daemons' hosts file: a daemon talks from the address of its principal's host, and a DataNode
+/// is looked for where it talked from.
+const DAEMONS: &str = "hdfs/hdfs";
 const WEB: &str = "HTTP/localhost";
 /// Of jobs, and of Hadoop's shell.
 const USER: &str = "lockstep";
@@ -44,6 +46,7 @@ impl Kerberos {
   }}
 [domain_realm]
   localhost = {REALM}
+  hdfs = {REALM}
 "
         );
         fs::write(self.realms(), realms)?;

@@ -1,6 +1,7 @@
 //! One HDFS with a small part of real images in it, for all tests, and jobs that train on it.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     path::PathBuf,
     process::{Child, ExitStatus},
@@ -18,16 +19,18 @@ use lockstep_tests::{
 use serde_json::Value;
 
 const DATA: &str = "/datasets/slice";
-/// Long enough for a fault to begin, to act, and to be overcome while it trains.
-const LONG: &str = "training.epochs=30";
-const LONG_STEPS: u32 = 30 * 14;
+/// Epochs of a job that is long enough for a fault to begin, to act, and to be overcome while it trains.
+pub(crate) const LONG: u32 = 30;
+/// The same for a fault that is overcome at once.
+pub(crate) const MEDIUM: u32 = 12;
+const STEPS_PER_EPOCH: u32 = 14;
 const TRAINING: Duration = Duration::from_secs(600);
 
 pub(crate) struct Bed {
     hdfs: Mutex<Hdfs>,
     data: Data,
-    /// Summary of the long job, undisturbed and from files.
-    reference: OnceLock<Value>,
+    /// Summaries of undisturbed jobs from files, by epochs.
+    references: Mutex<BTreeMap<u32, Value>>,
     /// Another HDFS with the same data, which wants Kerberos.
     secured: OnceLock<Box<Bed>>,
 }
@@ -44,7 +47,7 @@ impl Bed {
         hdfs.shell(&["dfs", "-mkdir", "-p", "/datasets"])?;
         let folder = data.folder.to_str().context("the path is not UTF-8")?;
         hdfs.shell(&["dfs", "-put", folder, DATA])?;
-        Ok(Self { hdfs: Mutex::new(hdfs), data, reference: OnceLock::new(), secured: OnceLock::new() })
+        Ok(Self { hdfs: Mutex::new(hdfs), data, references: Mutex::default(), secured: OnceLock::new() })
     }
 
     /// The one that wants Kerberos, started by the first who asks.
@@ -77,18 +80,23 @@ impl Bed {
     }
 
     /// The job that faults meet: it reads all the time, since hardly anything fits into its cache, and writes all the time.
-    pub(crate) fn train_long(&self, name: &str) -> Result<Training> {
-        let job = self.job(name)?.set(LONG).set("data.cacheSize=1Mi").set("checkpoint.everySteps=3");
-        Training::start(job, name, "2")
+    pub(crate) fn train(&self, name: &str, epochs: u32) -> Result<Training> {
+        let job = self.job(name)?.set(&format!("training.epochs={epochs}"));
+        let job = job.set("data.cacheSize=1Mi").set("checkpoint.everySteps=3");
+        let mut training = Training::start(job, name, "2")?;
+        training.last_step = Some(epochs * STEPS_PER_EPOCH);
+        Ok(training)
     }
 
-    /// Checks that a long job has the weights of an undisturbed one.
+    /// Checks that a job has the weights of an undisturbed one.
     pub(crate) fn ensure_same_as_undisturbed(&self, summary: &Value) -> Result<()> {
-        if self.reference.get().is_none() {
-            let undisturbed = self.job_on_files()?.set(LONG).run(&["--executors", "1"])?;
-            let _ = self.reference.set(undisturbed);
+        let epochs = summary["epochs"].as_u64().context("no epochs")?.try_into()?;
+        let mut references = self.references.lock().unwrap_or_else(PoisonError::into_inner);
+        if !references.contains_key(&epochs) {
+            let job = self.job_on_files()?.set(&format!("training.epochs={epochs}"));
+            references.insert(epochs, job.run(&["--executors", "1"])?);
         }
-        let reference = self.reference.get().context("no reference")?;
+        let reference = &references[&epochs];
         for figure in ["weightsSha256", "testAccuracy", "testLoss"] {
             ensure!(
                 !reference[figure].is_null() && summary[figure] == reference[figure],
@@ -117,7 +125,7 @@ impl Bed {
         Ok(steps)
     }
 
-    /// Awaits a committed checkpoint of at least `step`, early enough that training still has a good part to go.
+    /// Awaits a committed checkpoint of at least `step` of a job that still trains.
     pub(crate) fn until_step(&self, training: &mut Training, step: u32) -> Result<u32> {
         let newest = eventually(&format!("a checkpoint of step {step} or later"), TRAINING, || {
             ensure!(training.child.try_wait()?.is_none(), "it ended: {}", training.words()?);
@@ -128,7 +136,8 @@ impl Bed {
                 .and_then(|steps| steps.last().copied())
                 .filter(|newest| *newest >= step))
         })?;
-        ensure!(newest < LONG_STEPS, "training was over before the fault: step {newest}");
+        let over = training.last_step.is_some_and(|last| newest >= last);
+        ensure!(!over, "training was over too early: step {newest}");
         Ok(newest)
     }
 }
@@ -139,6 +148,8 @@ pub(crate) struct Training {
     output: PathBuf,
     words: PathBuf,
     name: String,
+    /// Where that is known.
+    last_step: Option<u32>,
     _files: tempfile::TempDir,
     _job: Job,
 }
@@ -150,7 +161,7 @@ impl Training {
         let (output, words) = (files.path().join("stdout"), files.path().join("stderr"));
         let mut command = job.command(&["--executors", executors]);
         let child = command.stdout(File::create(&output)?).stderr(File::create(&words)?).spawn()?;
-        Ok(Self { child, output, words, name: name.into(), _files: files, _job: job })
+        Ok(Self { child, output, words, name: name.into(), last_step: None, _files: files, _job: job })
     }
 
     /// What it has said on standard error.

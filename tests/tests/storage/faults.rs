@@ -6,7 +6,7 @@ use std::{thread::sleep, time::Duration};
 use anyhow::{Result, ensure};
 use lockstep_tests::hdfs::{Daemon, Options};
 
-use crate::bed::{Bed, Training};
+use crate::bed::{Bed, LONG, MEDIUM, Training};
 
 /// A fault begins once this step's checkpoint is committed.
 const BEGIN: u32 = 30;
@@ -14,7 +14,7 @@ const BEGIN: u32 = 30;
 const MORE: u32 = 30;
 
 pub(crate) fn a_datanode_killed_in_the_midst_of_reads_and_writes_changes_nothing(bed: &Bed) -> Result<()> {
-    let mut training = bed.train_long("datanode-killed")?;
+    let mut training = bed.train("datanode-killed", MEDIUM)?;
     let step = bed.until_step(&mut training, BEGIN)?;
     bed.hdfs().datanode(0).kill()?;
     bed.until_step(&mut training, step + MORE)?;
@@ -27,7 +27,7 @@ pub(crate) fn a_datanode_killed_in_the_midst_of_reads_and_writes_changes_nothing
 pub(crate) fn flipped_bits_on_a_datanode_change_nothing(_: &Bed) -> Result<()> {
     // Nobody repairs the blocks: the other tests shall not meet them.
     let bed = &Bed::start()?;
-    let mut training = bed.train_long("flipped-bits")?;
+    let mut training = bed.train("flipped-bits", LONG)?;
     let step = bed.until_step(&mut training, BEGIN)?;
     let blocks = bed.hdfs().flip_bits(1)?;
     ensure!(blocks > 5, "only {blocks} blocks to flip bits in");
@@ -37,7 +37,7 @@ pub(crate) fn flipped_bits_on_a_datanode_change_nothing(_: &Bed) -> Result<()> {
 
 pub(crate) fn full_storage_is_named_and_training_goes_on_when_there_is_room(bed: &Bed) -> Result<()> {
     let name = "quota";
-    let mut training = bed.train_long(name)?;
+    let mut training = bed.train(name, LONG)?;
     let step = bed.until_step(&mut training, BEGIN)?;
     let folder = format!("/checkpoints/{name}");
     // Less than what is there already.
@@ -55,7 +55,7 @@ pub(crate) fn full_storage_is_named_and_training_goes_on_when_there_is_room(bed:
 }
 
 pub(crate) fn a_frozen_datanode_changes_nothing(bed: &Bed) -> Result<()> {
-    let mut training = bed.train_long("datanode-frozen")?;
+    let mut training = bed.train("datanode-frozen", LONG)?;
     let step = bed.until_step(&mut training, BEGIN)?;
     bed.hdfs().datanode(2).freeze()?;
     let went_on = bed.until_step(&mut training, step + MORE);
@@ -66,7 +66,7 @@ pub(crate) fn a_frozen_datanode_changes_nothing(bed: &Bed) -> Result<()> {
 }
 
 pub(crate) fn a_namenode_killed_and_restarted_changes_nothing(bed: &Bed) -> Result<()> {
-    let mut training = bed.train_long("namenode-killed")?;
+    let mut training = bed.train("namenode-killed", LONG)?;
     let step = bed.until_step(&mut training, BEGIN)?;
     bed.hdfs().namenode().kill()?;
     sleep(Duration::from_secs(5));
@@ -80,7 +80,7 @@ pub(crate) fn a_namenode_killed_and_restarted_changes_nothing(bed: &Bed) -> Resu
 }
 
 pub(crate) fn half_a_minute_of_safe_mode_changes_nothing(bed: &Bed) -> Result<()> {
-    let mut training = bed.train_long("safe-mode")?;
+    let mut training = bed.train("safe-mode", LONG)?;
     let step = bed.until_step(&mut training, BEGIN)?;
     bed.hdfs().safe_mode(true)?;
     sleep(Duration::from_secs(30));
@@ -102,7 +102,7 @@ pub(crate) fn a_frozen_active_namenode_changes_nothing(bed: &Bed) -> Result<()> 
 /// Trains on a name service, whose standby becomes active some seconds after the fault.
 fn loses_its_active_namenode(bed: &Bed, fault: impl Fn(&mut Daemon) -> Result<()>) -> Result<()> {
     let ha = &Bed::start_with(&Options { datanodes: 2, high_availability: true, ..Options::default() })?;
-    let mut training = ha.train_long("failover")?;
+    let mut training = ha.train("failover", LONG)?;
     let step = ha.until_step(&mut training, BEGIN)?;
     fault(ha.hdfs().namenode())?;
     sleep(Duration::from_secs(3));

@@ -51,7 +51,7 @@ fn deepest(error: &object_store::Error) -> Cause {
             return of_io(io.kind());
         }
         if cause.is::<s3::Refused>() {
-            return Cause::Permanent;
+            return Cause::Denied;
         }
         source = cause.source();
     }

@@ -182,22 +182,18 @@ mod tests {
     async fn what_a_person_must_mend_is_permanent_and_says_what() {
         let s3 = s3(&[(Key::AccessKeyId, "key".into()), (Key::SecretAccessKey, "secret".into())]);
         for (error, cause, remedy) in [
-            (
-                answer("403 Forbidden", "<Code>InvalidAccessKeyId</Code>"),
-                Cause::Permanent,
-                "AWS_ACCESS_KEY_ID",
-            ),
+            (answer("403 Forbidden", "<Code>InvalidAccessKeyId</Code>"), Cause::Denied, "AWS_ACCESS_KEY_ID"),
             (
                 answer("400 Bad Request", "<Code>AuthorizationHeaderMalformed</Code>"),
-                Cause::Permanent,
+                Cause::Denied,
                 "AWS_REGION",
             ),
             (
                 answer("404 Not Found", "<Code>NoSuchBucket</Code>"),
-                Cause::Permanent,
+                Cause::Denied,
                 "create it, or correct the URI, AWS_ENDPOINT or AWS_REGION (404 Not Found, NoSuchBucket)",
             ),
-            (answer("405 Method Not Allowed", ""), Cause::Permanent, "refuses the request"),
+            (answer("405 Method Not Allowed", ""), Cause::Denied, "refuses the request"),
             (answer("409 Conflict", "<Code>ConditionalRequestConflict</Code>"), Cause::Transient, "409"),
             (answer("429 Too Many Requests", ""), Cause::Transient, "429"),
             (answer("503 Slow Down", ""), Cause::Transient, "503"),
@@ -215,7 +211,7 @@ mod tests {
         let s3 = s3(&[(Key::MetadataEndpoint, format!("http://{closed}"))]);
         let attempt = object_store::ObjectStoreExt::head(&*s3.general(), &"x".into()).await;
         let told = s3.explain(attempt).await.unwrap_err();
-        assert_eq!(cause::of(&told), Cause::Permanent);
+        assert_eq!(cause::of(&told), Cause::Denied);
         assert!(told.to_string().contains("AWS_ACCESS_KEY_ID"), "{told}");
     }
 }
