@@ -32,7 +32,7 @@ impl Kerberos {
         fs::create_dir_all(self.kdc_folder())?;
         fs::write(self.folder().join("principal"), format!("{}\n", self.principal()))?;
         let (host, port) = (kdc.ip(), kdc.port());
-        // Names are taken as they are: no name server knows this realm.
+        // Names are taken as they are, without a pod's domain: no name server knows this realm.
         let realms = format!(
             "[libdefaults]
   default_realm = {REALM}
@@ -40,6 +40,7 @@ impl Kerberos {
   dns_lookup_kdc = false
   dns_canonicalize_hostname = false
   rdns = false
+  qualify_shortname = \"\"
 [realms]
   {REALM} = {{
     kdc = {host}:{port}
