@@ -1,7 +1,7 @@
 //! One HDFS with a small part of real images in it, for all tests, and jobs that train on it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fs::{self, File},
     path::PathBuf,
     process::{Child, ExitStatus},
@@ -92,11 +92,13 @@ impl Bed {
     pub(crate) fn ensure_same_as_undisturbed(&self, summary: &Value) -> Result<()> {
         let epochs = summary["epochs"].as_u64().context("no epochs")?.try_into()?;
         let mut references = self.references.lock().unwrap_or_else(PoisonError::into_inner);
-        if !references.contains_key(&epochs) {
-            let job = self.job_on_files()?.set(&format!("training.epochs={epochs}"));
-            references.insert(epochs, job.run(&["--executors", "1"])?);
-        }
-        let reference = &references[&epochs];
+        let reference = match references.entry(epochs) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let job = self.job_on_files()?.set(&format!("training.epochs={epochs}"));
+                unknown.insert(job.run(&["--executors", "1"])?)
+            }
+        };
         for figure in ["weightsSha256", "testAccuracy", "testLoss"] {
             ensure!(
                 !reference[figure].is_null() && summary[figure] == reference[figure],
