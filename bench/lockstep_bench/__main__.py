@@ -53,7 +53,7 @@ def main():
     context = Context(
         repository=Path(__file__).resolve().parents[2],
         machine=machine,
-        lockstep=Lockstep(options.program, options.examples, options.data, machine),
+        lockstep=Lockstep(options.program, options.examples, options.data.resolve(), machine),
         peers=Peers(options.pytorch, options.tensorflow, machine),
         quick=options.quick,
         cache=options.cache,
