@@ -3,6 +3,7 @@
 pub(crate) mod chaos;
 pub(crate) mod checkpoints;
 pub(crate) mod executor;
+pub(crate) mod job;
 pub(crate) mod prepare;
 pub(crate) mod run;
 

@@ -21,7 +21,7 @@ use tokio::{
 /// More crashes than this within [`WINDOW`] are no accident.
 const MOST_RESTARTS: usize = 5;
 const WINDOW: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(200);
+pub(crate) const PAUSE: Duration = Duration::from_millis(200);
 
 /// What to do once a child has ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -131,7 +131,7 @@ pub(crate) fn asked_to_stop() -> std::io::Result<watch::Receiver<bool>> {
 }
 
 /// Exit code, or 128 + signal as shells count.
-fn code_of(status: ExitStatus) -> i32 {
+pub(crate) fn code_of(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 

@@ -7,11 +7,7 @@ mod plan;
 mod story;
 mod verdict;
 
-use std::{
-    num::NonZeroUsize,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{path::Path, time::Instant};
 
 use lockstep_crds::{ResolvedJob, executor::exit_code, spec::Kernels};
 
@@ -20,29 +16,20 @@ use self::{
     plan::Counts,
     verdict::{Faults, Verdict},
 };
-use super::run::{Stopped, display::Display, process::threads_each, train_opened};
-use crate::{
-    checkpoint::JobResult, failure::Failure, kernels::Backends, manifest_file, opened_job::OpenedJob,
+use super::{
+    job::JobArguments,
+    run::{Stopped, display::Display, process::threads_each, train_opened},
 };
+use crate::{checkpoint::JobResult, failure::Failure, kernels::Backends, opened_job::OpenedJob};
 
 /// Trains a job while killing, freezing and scaling its executors, and compares the weights with those of a run in peace.
 ///
-/// Ends with 0 where the weights are the same and no step was lost, with 70 where not. Checkpoints go into a temporary folder;
+/// It takes two executors at least, to be scaled three. Ends with 0 where the weights are the same and no step was lost, with 70 where not. Checkpoints go into a temporary folder;
 /// the job's own are not touched.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The CnnTrainingJob's manifest. Its locations may be paths of this machine.
-    #[arg(short, long)]
-    file: PathBuf,
-    /// Executor processes, instead of the manifest's number; at least 2, to be scaled at least 3.
-    #[arg(long)]
-    executors: Option<u32>,
-    /// Threads of each executor; this machine's cores shared among them by default.
-    #[arg(long)]
-    threads: Option<NonZeroUsize>,
-    /// Change a field of the spec: elastic.heartbeatTimeoutSeconds=2. May be repeated.
-    #[arg(long, value_name = "FIELD=VALUE")]
-    set: Vec<String>,
+    #[command(flatten)]
+    job: JobArguments,
     /// Processes to kill by SIGKILL.
     #[arg(long, default_value_t = 10)]
     kills: u32,
@@ -61,13 +48,9 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    fn load(&self) -> Result<ResolvedJob, manifest_file::Error> {
-        manifest_file::load(&self.file, &self.set, self.executors)
-    }
-
     /// See [`crate::main`].
     pub(crate) fn kernels(&self) -> Option<Kernels> {
-        Some(self.load().ok()?.result.training.kernels)
+        self.job.kernels()
     }
 }
 
@@ -84,8 +67,8 @@ pub(crate) async fn run(arguments: Arguments, backends: &Backends) -> u8 {
 }
 
 async fn compare(arguments: Arguments, backends: &Backends) -> Result<Verdict, Stopped> {
-    let job = arguments.load().map_err(Stopped::Invalid)?;
-    let Arguments { threads, kills, freezes, scales, seed, .. } = arguments;
+    let job = arguments.job.load().map_err(Stopped::Invalid)?;
+    let Arguments { job: JobArguments { threads, .. }, kills, freezes, scales, seed, .. } = arguments;
     let counts = Counts { kills, freezes, scales };
     check(job.executors, counts)?;
     let threads = threads.unwrap_or_else(|| threads_each(job.executors));

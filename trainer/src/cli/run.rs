@@ -22,6 +22,7 @@ use self::{
     process::{command, read_reports, threads_each, write_job},
     summary::Summary,
 };
+use super::job::JobArguments;
 use crate::{
     checkpoint::JobResult,
     failure::{Failure, chain},
@@ -39,18 +40,8 @@ const INTERRUPTED: u8 = 130;
 /// An existing run of the same job is resumed, a finished one reported. Ctrl-C commits a checkpoint.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The CnnTrainingJob's manifest. Its locations may be paths of this machine.
-    #[arg(short, long)]
-    file: PathBuf,
-    /// Executor processes, instead of the manifest's number.
-    #[arg(long)]
-    executors: Option<u32>,
-    /// Threads of each executor; this machine's cores shared among them by default.
-    #[arg(long)]
-    threads: Option<NonZeroUsize>,
-    /// Change a field of the spec: training.epochs=3. May be repeated.
-    #[arg(long, value_name = "FIELD=VALUE")]
-    set: Vec<String>,
+    #[command(flatten)]
+    job: JobArguments,
     /// Delete an earlier run of the same job and start over.
     #[arg(long)]
     fresh: bool,
@@ -60,13 +51,9 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    fn load(&self) -> Result<ResolvedJob, manifest_file::Error> {
-        manifest_file::load(&self.file, &self.set, self.executors)
-    }
-
     /// See [`crate::main`].
     pub(crate) fn kernels(&self) -> Option<Kernels> {
-        Some(self.load().ok()?.result.training.kernels)
+        self.job.kernels()
     }
 }
 
@@ -132,8 +119,8 @@ impl From<Failure> for Stopped {
 }
 
 async fn train(arguments: Arguments, backends: &Backends) -> Result<Summary, Stopped> {
-    let job = arguments.load().map_err(Stopped::Invalid)?;
-    let Arguments { threads, fresh, .. } = arguments;
+    let job = arguments.job.load().map_err(Stopped::Invalid)?;
+    let Arguments { job: JobArguments { threads, .. }, fresh, .. } = arguments;
     let opened = OpenedJob::open(job, backends).await?;
     if fresh {
         opened.run.clear().await.map_err(|source| Failure::Checkpoint { source })?;

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::{
     cause::{self, Cause},
     namenodes::NameNodes,
+    objects::folder_below,
 };
 
 const STORE: &str = "HDFS";
@@ -114,10 +115,7 @@ impl Hdfs {
     pub(crate) async fn delete(&self, path: &Path, root: &Path) -> Result<(), Error> {
         self.client().delete(&absolute(path), false).await.map_err(converted)?;
         self.readers().remove(path);
-        let mut folder: Vec<_> = path.parts().collect();
-        folder.pop();
-        if folder.len() > root.parts().count() {
-            let folder: Path = folder.into_iter().collect();
+        if let Some(folder) = folder_below(path, root) {
             // Fails where something is in it, which is as good.
             let _ = self.client().delete(&absolute(&folder), false).await;
         }

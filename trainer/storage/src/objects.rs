@@ -215,13 +215,18 @@ async fn delete_file(files: &LocalFileSystem, path: &Path, root: &Path) -> Resul
     } else {
         files.delete(path).await?;
     }
-    let mut folder: Vec<_> = path.parts().collect();
-    folder.pop();
-    if folder.len() > root.parts().count() {
+    if let Some(folder) = folder_below(path, root) {
         // Fails where something is in it, which is as good. Whoever writes into it now makes it anew.
-        let _ = tokio::fs::remove_dir(file_path(&folder.into_iter().collect())).await;
+        let _ = tokio::fs::remove_dir(file_path(&folder)).await;
     }
     Ok(())
+}
+
+/// The folder of `path`, if it lies below `root`.
+pub(crate) fn folder_below(path: &Path, root: &Path) -> Option<Path> {
+    let mut folder: Vec<_> = path.parts().collect();
+    folder.pop();
+    (folder.len() > root.parts().count()).then(|| folder.into_iter().collect())
 }
 
 fn file_path(path: &Path) -> PathBuf {

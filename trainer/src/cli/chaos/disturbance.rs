@@ -3,7 +3,6 @@
 use std::{
     collections::VecDeque,
     num::NonZeroUsize,
-    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -34,8 +33,6 @@ use crate::{
     supervisor,
 };
 
-/// From the end of a killed process to its next start, as the supervising parent waits.
-const RESTART: Duration = Duration::from_millis(200);
 /// A fault that may strike nobody now is tried again after this.
 const RETRY: Duration = Duration::from_millis(50);
 /// Executors that must be at work for one of them to be taken away: one is left.
@@ -233,7 +230,7 @@ impl Run {
         } else if was_killed || has_left {
             let sender = self.sender.clone();
             tokio::spawn(async move {
-                sleep(RESTART).await;
+                sleep(supervisor::PAUSE).await;
                 let _ = sender.send(Event::Restart { index });
             });
         } else {
@@ -347,7 +344,7 @@ fn signal(process: Pid, signal: Signal) {
 async fn wait(index: u32, mut child: Child, events: mpsc::UnboundedSender<Event>) {
     let _input = child.stdin.take();
     let code = match child.wait().await {
-        Ok(status) => status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+        Ok(status) => supervisor::code_of(status),
         Err(_) => i32::from(exit_code::RETRYABLE),
     };
     let _ = events.send(Event::Ended { index, code });
