@@ -47,11 +47,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Step:
-    """A finished step of an executor: its number, when (seconds since the epoch), how long it waited for the others."""
+    """A finished step of an executor: its number, when (seconds since the epoch), how long it waited for the others in it,
+    and for its data in it and all steps before.
+    """
 
     number: int
     at: float
     waited: float
+    data_wait: float
 
 
 @dataclass
@@ -82,7 +85,7 @@ def step_of(line):
     entry = json.loads(line)
     fields = entry["fields"]
     at = datetime.fromisoformat(entry["timestamp"].replace("Z", "+00:00")).timestamp()
-    return Step(fields["step"], at, fields["waited_seconds"])
+    return Step(fields["step"], at, fields["waited_seconds"], fields["data_wait_seconds"])
 
 
 def rate(steps, global_batch):
@@ -93,6 +96,11 @@ def rate(steps, global_batch):
 def waited_share(steps):
     """The share of the time of `steps` in which the executor waited for the others' sums."""
     return sum(step.waited for step in steps[1:]) / (steps[-1].at - steps[0].at)
+
+
+def data_wait_share(steps):
+    """The share of the time of `steps` in which a computing thread waited for its data."""
+    return (steps[-1].data_wait - steps[0].data_wait) / (steps[-1].at - steps[0].at)
 
 
 class Lockstep:
@@ -222,6 +230,7 @@ class Run:
             "peakBytes": max(self.peaks.values(), default=0),
             "steps": len(measured),
             "waitedShare": mean(waited_share(steps) for steps in after_warm_up if len(steps) > 1),
+            "dataWaitShare": mean(data_wait_share(steps) for steps in after_warm_up if len(steps) > 1),
             "bytesPerExecutorAndStep": self.bytes_per_step(),
             "commitSeconds": [seconds for log in self.logs.values() for seconds in log.commits],
         }

@@ -134,6 +134,8 @@ pub struct ExecutorReport {
     pub epochs: u64,
     /// Images trained on per second by all executors together.
     pub images_per_second: f64,
+    /// Time in which a computing thread of this executor had to wait for its data, since it started.
+    pub data_wait_seconds: f64,
     /// Time to the end of training at this speed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eta_seconds: Option<u64>,

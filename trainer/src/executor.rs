@@ -4,6 +4,7 @@
 //! `prepare` gathers everything a job needs before its first step; `leaves` computes micro-batches; `saver`
 //! writes checkpoints off the training path; `reporter` tells the world, `tracker` posterity; this file decides.
 
+mod data_wait;
 mod leaves;
 mod prepare;
 mod reporter;
@@ -312,11 +313,13 @@ impl Executor {
             });
             let checkpoint = || self.reporter.checkpoint_uri().unwrap_or_else(|| "none".into());
             let summary = summary.map_err(|source| Failure::Update { checkpoint: checkpoint(), source })?;
-            let rate = self.reporter.stepped(course.global_batch, summary.loss, learning_rate);
+            let data_wait_seconds = self.leaves.waited_for_data().as_secs_f64();
+            let rate =
+                self.reporter.stepped(course.global_batch, summary.loss, learning_rate, data_wait_seconds);
             self.tracker.stepped(cursor.step + 1, summary.loss, learning_rate, rate);
-            // `make bench` reads when each step was done, and for how long this executor waited for the others.
+            // `make bench` reads when each step was done, and for how long this executor waited for the others and its data.
             let (step, waited_seconds) = (cursor.step + 1, waited.as_secs_f64());
-            tracing::debug!(target: STEP_LOG, step, loss = summary.loss, waited_seconds);
+            tracing::debug!(target: STEP_LOG, step, loss = summary.loss, waited_seconds, data_wait_seconds);
             self.state.cursor = course.after_step(cursor, f64::from(summary.loss), correct, images);
         } else {
             let images = images.max(1) as f64;

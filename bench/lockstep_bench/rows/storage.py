@@ -90,6 +90,8 @@ def training(context, section, hdfs):
     *remote, files = jobs
     for title in remote:
         section.compare(title, IMAGES, outcome.values(title), outcome.group(files), GOAL_RATE)
+    rows = [[title, shares(outcome.details(title, "dataWaitShare"))] for title in jobs]
+    section.tables.append(Table(["training", "share of its time that the thread waited for data"], rows))
 
 
 def checkpoints(context, section, hdfs):
@@ -121,6 +123,10 @@ def checkpoints(context, section, hdfs):
         ["share of training time at one a minute", f"{share:.2%} (goal: under {GOAL_SHARE:.0%})"],
     ]
     section.tables.append(Table(["checkpoints", f"{len(commits)} of them"], rows))
+
+
+def shares(values):
+    return Spread.of([100 * value for value in values]).text(".1f") + " %" if values else "none"
 
 
 def milliseconds(seconds):

@@ -14,7 +14,7 @@ use lockstep_nn::{Engine, Task, TaskKind, Weights};
 use snafu::ResultExt;
 use tokio::sync::mpsc;
 
-use super::prepare::Prepared;
+use super::{data_wait::DataWait, prepare::Prepared};
 use crate::{
     course::{Course, Cursor, Stage},
     failure::{ComputeSnafu, Failure, SystemSnafu},
@@ -57,6 +57,7 @@ pub(super) struct Leaves {
     course: Course,
     prefetch: Prefetch,
     engine: Arc<Engine>,
+    data_wait: Arc<DataWait>,
     round: OpenRound,
     folders: PartFolders,
     waiting: VecDeque<u32>,
@@ -93,6 +94,7 @@ impl Leaves {
             course: prepared.course.clone(),
             prefetch,
             engine: Arc::clone(&prepared.engine),
+            data_wait: Arc::new(DataWait::new(prepared.engine.threads())),
             round: OpenRound { cursor: Cursor::start(), cut: 0, weights: None },
             folders: PartFolders::new(Tree::new(1)),
             waiting: VecDeque::new(),
@@ -118,6 +120,11 @@ impl Leaves {
     pub(super) fn close(&mut self) {
         self.round.weights = None;
         self.waiting.clear();
+    }
+
+    /// How long the threads have waited for their data in all.
+    pub(super) fn waited_for_data(&self) -> Duration {
+        self.data_wait.total()
     }
 
     /// Takes sums that the collective needs no more, for their memory.
@@ -208,6 +215,7 @@ impl Leaves {
         let Some(weights) = self.round.weights.clone() else { return };
         self.under_way.insert(leaf);
         let (engine, sender) = (Arc::clone(&self.engine), self.sender.clone());
+        let (data_wait, computing) = (Arc::clone(&self.data_wait), Arc::clone(&self.data_wait));
         let send = move |outcome| {
             // The receiver is gone only when the executor has ended.
             let _ = sender.send(LeafDone { round, leaf, outcome });
@@ -219,9 +227,12 @@ impl Leaves {
                     Stage::Train => TaskKind::Train { step },
                     Stage::Validate | Stage::Test | Stage::Finished => TaskKind::Evaluate,
                 };
-                let answer = Box::new(move |part| match part {
-                    Ok(part) => send(Outcome::Computed(part)),
-                    Err(error) => send(Outcome::NotComputed(error)),
+                computing.computing();
+                let answer = Box::new(move |part: Result<lockstep_nn::Part, _>| {
+                    if part.as_ref().map_or(true, lockstep_nn::Part::is_last) {
+                        computing.computed();
+                    }
+                    send(part.map_or_else(Outcome::NotComputed, Outcome::Computed));
                 });
                 engine.submit(Task { kind, weights, position: leaf, pixels, labels, answer });
             }
@@ -230,8 +241,11 @@ impl Leaves {
         match reading.try_recv() {
             Ok(read) => submit(read),
             Err(_) => {
+                data_wait.reading();
                 tokio::spawn(async move {
-                    match reading.await {
+                    let read = reading.await;
+                    data_wait.read();
+                    match read {
                         Ok(read) => submit(read),
                         // The reading thread lives as long as the leaves.
                         Err(_) => tracing::debug!(leaf, "a reading was dropped"),

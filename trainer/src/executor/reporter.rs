@@ -82,8 +82,15 @@ impl Reporter {
         });
     }
 
-    /// A training step of `images` is done; returns images a second, 0 before the second step.
-    pub(super) fn stepped(&self, images: usize, loss: f32, learning_rate: f64) -> f64 {
+    /// A training step of `images` is done, after `data_wait_seconds` of waiting for data in all; returns images a second, 0
+    /// before the second step.
+    pub(super) fn stepped(
+        &self,
+        images: usize,
+        loss: f32,
+        learning_rate: f64,
+        data_wait_seconds: f64,
+    ) -> f64 {
         let now = Instant::now();
         let mut rate = self.rate();
         let elapsed =
@@ -98,6 +105,7 @@ impl Reporter {
         self.report.send_modify(|report| {
             report.loss = Some(loss.into());
             report.learning_rate = Some(learning_rate);
+            report.data_wait_seconds = data_wait_seconds;
             if let Some(seconds) = seconds_per_step {
                 report.images_per_second = images as f64 / seconds;
                 let left = report.total_steps.saturating_sub(report.step + 1);

@@ -71,7 +71,17 @@ async fn metrics(State(report): State<Report>) -> String {
 
 /// Prometheus text format 0.0.4.
 fn metrics_text(report: &ExecutorReport) -> String {
-    let ExecutorReport { joined, recoveries, step, total_steps, epoch, images_per_second, loss, .. } = report;
+    let ExecutorReport {
+        joined,
+        recoveries,
+        step,
+        total_steps,
+        epoch,
+        images_per_second,
+        loss,
+        data_wait_seconds,
+        ..
+    } = report;
     let mut text = String::new();
     let mut metric = |name: &str, kind: &str, help: &str, value: f64| {
         text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"));
@@ -87,6 +97,12 @@ fn metrics_text(report: &ExecutorReport) -> String {
         "counter",
         "Views entered after a loss.",
         *recoveries as f64,
+    );
+    metric(
+        "lockstep_executor_data_wait_seconds_total",
+        "counter",
+        "Time in which a computing thread waited for its data.",
+        *data_wait_seconds,
     );
     metric("lockstep_training_steps_total", "counter", "Optimizer updates done by the job.", *step as f64);
     metric(
