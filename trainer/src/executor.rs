@@ -232,7 +232,7 @@ impl Executor {
             }
             Action::Compute { .. } | Action::Reduced { .. } => Ok(()),
             Action::HashState { round } if round == self.state.cursor.round => {
-                let hash = self.state.hash();
+                let hash = self.state.agreement_hash();
                 self.command(Command::StateHash { round, hash }).await
             }
             Action::TakeSnapshot { round } if round == self.state.cursor.round => {

@@ -64,13 +64,18 @@ pub(crate) const fn aligned(len: usize) -> usize {
 
 /// Adds the values' bits to a digest, little-endian.
 pub(crate) fn digest_values(digest: &mut Sha256, values: &[f32]) {
-    let mut bytes = [0_u8; 4096];
+    each_bytes(values, &mut |bytes| digest.update(bytes));
+}
+
+/// The values' bits, little-endian, in pieces that are long enough for hashes by vectors.
+pub(crate) fn each_bytes(values: &[f32], take: &mut impl FnMut(&[u8])) {
+    let mut bytes = [0_u8; 16 << 10];
     for values in values.chunks(bytes.len() / size_of::<f32>()) {
         let bytes = &mut bytes[..size_of_val(values)];
         for (bytes, value) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(values) {
             *bytes = value.to_le_bytes();
         }
-        digest.update(bytes);
+        take(bytes);
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::flat::{FlatBuffer, digest_values};
+use crate::flat::{FlatBuffer, digest_values, each_bytes};
 use crate::model::{Model, Weights};
 use crate::optimizer::Optimizer;
 
@@ -28,16 +28,22 @@ impl State {
         Self { step: 0, weights: Arc::new(weights), moments }
     }
 
-    /// SHA-256 over the step and the bits of every buffer, little-endian.
+    /// SHA-256 of the [bytes](Self::each_bytes).
     pub fn hash(&self) -> [u8; 32] {
         let mut digest = Sha256::new();
-        digest.update(self.step.to_le_bytes());
+        self.each_bytes(|bytes| digest.update(bytes));
+        digest.finalize().into()
+    }
+
+    /// The step and the bits of every buffer after its length, little-endian: the same bytes for the same state, whatever
+    /// the pieces.
+    pub fn each_bytes(&self, mut take: impl FnMut(&[u8])) {
+        take(&self.step.to_le_bytes());
         let buffers = [&self.weights.parameters, &self.weights.running, &*self.moments[0], &*self.moments[1]];
         for buffer in buffers {
-            digest.update((buffer.len() as u64).to_le_bytes());
-            digest_values(&mut digest, buffer);
+            take(&(buffer.len() as u64).to_le_bytes());
+            each_bytes(buffer, &mut take);
         }
-        digest.finalize().into()
     }
 }
 

@@ -24,8 +24,8 @@ use crate::{checkpoint::JobResult, failure::Failure, kernels::Backends, opened_j
 
 /// Trains a job while killing, freezing and scaling its executors, and compares the weights with those of a run in peace.
 ///
-/// It takes two executors at least, to be scaled three. Ends with 0 where the weights are the same and no step was lost, with 70 where not. Checkpoints go into a temporary folder;
-/// the job's own are not touched.
+/// It takes two executors at least, to be scaled three. Ends with 0 where the weights are the same and no step was lost,
+/// with 70 where not. Checkpoints go into a temporary folder; the job's own are not touched.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -99,7 +99,7 @@ async fn compare(arguments: Arguments, backends: &Backends) -> Result<Verdict, S
         return Err(Stopped::Executor { words, code: exit_code::RETRYABLE });
     };
     let costs = story::costs(&Log::read(&logs, job.executors)?, &outcome.struck);
-    let faults = Faults::new(counts, &outcome, seed);
+    let faults = Faults::new(&outcome, seed);
     Ok(Verdict::new(job.executors, reference, in_peace, result, disturbed, faults, costs))
 }
 

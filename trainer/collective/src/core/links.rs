@@ -7,7 +7,7 @@ use super::{CloseCode, ConnectionId, Core, Effect, MAX_EXECUTORS};
 use crate::Hash;
 
 /// Version of the protocol; executors with another one do not talk.
-pub(super) const PROTOCOL: u32 = 3;
+pub(super) const PROTOCOL: u32 = 4;
 
 /// An open connection.
 #[derive(Debug)]

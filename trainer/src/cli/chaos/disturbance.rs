@@ -73,8 +73,10 @@ pub(super) async fn disturb(
         words: None,
         sender,
     };
-    (0..job.executors).try_for_each(|index| run.start(index))?;
-    run.watch(events, display).await
+    let watched = run.watch(events, display).await;
+    // A frozen one would not even notice that this program has ended.
+    run.slots.iter().filter_map(|slot| slot.process).for_each(|process| signal(process, Signal::KILL));
+    watched.map(|()| Outcome { missed: run.faults.len(), ..run.outcome })
 }
 
 /// An executor's place.
@@ -151,10 +153,11 @@ impl Run {
     }
 
     async fn watch(
-        mut self,
+        &mut self,
         mut events: mpsc::UnboundedReceiver<Event>,
         display: &mut Display,
-    ) -> Result<Outcome, Stopped> {
+    ) -> Result<(), Stopped> {
+        (0..self.slots.len() as u32).try_for_each(|index| self.start(index))?;
         let mut asked = supervisor::asked_to_stop()?;
         let mut strikes_at = None;
         while !self.slots.iter().all(|slot| slot.ended) {
@@ -166,15 +169,13 @@ impl Run {
                         strikes_at = Some(Instant::now() + RETRY);
                     }
                 }
-                // Dropping the processes kills them.
                 Ok(()) = asked.changed() => return Err(Stopped::Interrupted),
             }
             if strikes_at.is_none() {
                 strikes_at = self.next_moment();
             }
         }
-        self.outcome.missed = self.faults.len();
-        Ok(self.outcome)
+        Ok(())
     }
 
     /// When the next fault is due, if its step is done.
