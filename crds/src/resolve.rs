@@ -144,8 +144,13 @@ fn threads_of(resources: Option<&serde_json::Value>) -> Option<u32> {
 }
 
 fn resolve_elastic(elastic: Option<&Elastic>, report: &mut Report) -> ResolvedElastic {
-    let Elastic { min_executors, join_grace_seconds, heartbeat_timeout_seconds, start_timeout_seconds } =
-        elastic.cloned().unwrap_or_default();
+    let Elastic {
+        min_executors,
+        join_grace_seconds,
+        heartbeat_timeout_seconds,
+        start_timeout_seconds,
+        assignment,
+    } = elastic.cloned().unwrap_or_default();
     ResolvedElastic {
         min_executors: report.range(
             "elastic.minExecutors",
@@ -171,6 +176,7 @@ fn resolve_elastic(elastic: Option<&Elastic>, report: &mut Report) -> ResolvedEl
             1,
             86_400,
         ),
+        assignment: assignment.unwrap_or_default(),
     }
 }
 

@@ -3,7 +3,7 @@
 //! [`ResolvedJob::result`] is everything in the spec that determines the result and nothing else; the rest may differ between two
 //! runs that yield the same bits. Of the data, only the data set's own digest joins it in the result hash, never its address.
 
-use crate::spec::{Kernels, ModelPreset, Precision, StoppingMetric};
+use crate::spec::{Assignment, Kernels, ModelPreset, Precision, StoppingMetric};
 use serde::{Deserialize, Serialize};
 
 /// A job with every default decided.
@@ -42,6 +42,9 @@ pub struct ResolvedElastic {
     pub heartbeat_timeout_seconds: u32,
     /// How long the first start may take.
     pub start_timeout_seconds: u32,
+    /// How the micro-batches of a step are shared.
+    #[serde(default)]
+    pub assignment: Assignment,
 }
 
 /// Everything in the spec that determines the result, and nothing else.

@@ -55,7 +55,7 @@ fn the_shortest_manifest_resolves_to_the_documented_defaults() {
     let expected = json!({
         "executors": 1,
         "threadsPerExecutor": 1,
-        "elastic": {"minExecutors": 1, "joinGraceSeconds": 60, "heartbeatTimeoutSeconds": 5, "startTimeoutSeconds": 600},
+        "elastic": {"minExecutors": 1, "joinGraceSeconds": 60, "heartbeatTimeoutSeconds": 5, "startTimeoutSeconds": 600, "assignment": "Measured"},
         "result": {
             "model": {"preset": "TwoBlock"},
             "training": {
@@ -569,6 +569,9 @@ fn documented_defaults_are_the_real_ones() {
     says("elastic.joinGraceSeconds", &elastic.join_grace_seconds);
     says("elastic.heartbeatTimeoutSeconds", &elastic.heartbeat_timeout_seconds);
     says("elastic.startTimeoutSeconds", &elastic.start_timeout_seconds);
+    says("elastic.assignment", &format!("{:?}", elastic.assignment));
+    says("training.numerics.kernels", &format!("{:?}", training.kernels));
+    says("training.numerics.precision", &format!("{:?}", training.precision));
     says("training.epochs", &training.epochs);
     says("training.globalBatchSize", &training.global_batch_size);
     says("training.microBatchSize", &training.micro_batch_size);

@@ -2,6 +2,7 @@
 
 use crate::schema::URI_MAX;
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How executors come and go.
@@ -24,6 +25,19 @@ pub struct Elastic {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86_400))]
     pub start_timeout_seconds: Option<u32>,
+    /// See [`Assignment`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assignment: Option<Assignment>,
+}
+
+/// How the micro-batches of a step are shared among the executors. Default Measured.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Assignment {
+    /// By how fast each executor was in the steps before: a slow one gets fewer.
+    #[default]
+    Measured,
+    /// The same number for each, as far as it goes.
+    Even,
 }
 
 /// Where and how often checkpoints are committed.

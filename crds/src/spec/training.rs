@@ -233,7 +233,7 @@ pub struct Augmentation {
     pub cutout_pixels: Option<u32>,
 }
 
-/// Implementations of the layers.
+/// Which implementation computes the layers. Default Native.
 #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Kernels {
     /// Lockstep's own kernels, with the same bits on every CPU.
@@ -242,7 +242,7 @@ pub enum Kernels {
     LibTorch,
 }
 
-/// Number formats of the computation.
+/// The number format of the computation. Default Float32.
 #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Precision {
     /// 32-bit floating point throughout.
@@ -255,7 +255,7 @@ pub enum Precision {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Numerics {
-    /// Which implementation computes the layers. Default Native.
+    /// See [`Kernels`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernels: Option<Kernels>,
     /// Number format. Default Float32.

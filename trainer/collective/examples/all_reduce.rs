@@ -141,6 +141,7 @@ async fn train(
         join_grace: Duration::from_secs(60),
         heartbeat_timeout: Duration::from_secs(5),
         start_timeout: Duration::from_secs(60),
+        adaptive: true,
         job_uid: "all-reduce".to_owned(),
         result_hash: [0; 32],
         fingerprint: [0; 32],

@@ -221,6 +221,7 @@ fn core(index: u32, executors: u32) -> Core {
         join_grace: Duration::from_secs(60),
         heartbeat_timeout: HEARTBEAT_TIMEOUT,
         start_timeout: Duration::from_secs(60),
+        adaptive: true,
         job_uid: "count".to_owned(),
         result_hash: [0; 32],
         fingerprint: [0; 32],

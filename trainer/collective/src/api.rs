@@ -27,6 +27,8 @@ pub struct Config {
     /// How long to wait for a first view before [`Action::StartTimedOut`], and for executors of another kind before going on
     /// without them.
     pub start_timeout: Duration,
+    /// Whether leaves are shared by how fast each member is, or evenly. The member that proposes a view decides for it.
+    pub adaptive: bool,
     /// Identity of the job: connections with another one are closed.
     pub job_uid: String,
     /// Hash of everything that determines the result (`collective.md`); executors with another one form no view with this one.

@@ -9,7 +9,7 @@
 //! - `links`: connections, who is behind them, silence; `gossip`: what executors tell each other of themselves, and when;
 //!   `connected`: the links that follow from it
 //! - `membership`: when a view is wanted, and when it is over; `ballots`: agreeing on it; `divergence`: states that differ
-//! - `training`: the rounds of a view
+//! - `training`: the rounds of a view; `pace` and `assignment`: who computes how much of them
 //! - `learning` and `teaching`: catching up by snapshot and finished vectors
 //! - `leaving`: going without losing what only we know
 
@@ -25,6 +25,7 @@ mod leaving;
 mod links;
 mod membership;
 mod message;
+mod pace;
 mod round;
 mod teaching;
 mod training;
@@ -50,6 +51,7 @@ use ballots::{Pending, Proposal};
 use learning::Learning;
 use links::{Link, Peer};
 use membership::View;
+use pace::Pace;
 use round::Kept;
 use teaching::Student;
 
@@ -136,6 +138,10 @@ pub struct Core {
     restores: u32,
     told: Option<Action>,
 
+    pace: Pace,
+    /// Nanoseconds that a leaf takes each member of the last view, as it last said.
+    paces: BTreeMap<Member, u64>,
+
     /// Chunks of the next round, or of a view that is not committed here yet, by the index of their sender.
     early: Vec<(u32, Message)>,
     early_floats: usize,
@@ -202,6 +208,8 @@ impl Core {
             start_timed_out: false,
             restores: 0,
             told: None,
+            pace: Pace::default(),
+            paces: BTreeMap::new(),
             early: Vec::new(),
             early_floats: 0,
             learning: None,

@@ -365,14 +365,8 @@ mod tests {
                 Control::Status(Status { round, saved, view, connected, leaving, eligible, started, highest })
             },
         );
-        let commit = (ballot(), members(), any::<(u64, Hash, Vec<u32>)>()).prop_map(
-            |(ballot, members, (round, hash, weights))| Control::Commit {
-                ballot,
-                members,
-                round,
-                hash,
-                weights,
-            },
+        let commit = (ballot(), members(), any::<(u64, Hash, Vec<u64>)>()).prop_map(
+            |(ballot, members, (round, hash, paces))| Control::Commit { ballot, members, round, hash, paces },
         );
         prop_oneof![
             hello,

@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use lockstep_collective::{AddressBook, Certificates, Config, GroupOptions};
-use lockstep_crds::ResolvedJob;
+use lockstep_crds::{ResolvedJob, spec::Assignment};
 use lockstep_nn::{Engine, EngineOptions, Shape};
 use lockstep_records::{Dataset, FeatureNames, RecordReader, order::Shuffle};
 use snafu::ResultExt;
@@ -132,6 +132,7 @@ pub(super) fn prepare(opened: OpenedJob, place: Place) -> Result<(Prepared, Conf
         join_grace: Duration::from_secs(elastic.join_grace_seconds.into()),
         heartbeat_timeout: Duration::from_secs(elastic.heartbeat_timeout_seconds.into()),
         start_timeout: Duration::from_secs(elastic.start_timeout_seconds.into()),
+        adaptive: elastic.assignment == Assignment::Measured,
         job_uid,
         result_hash,
         fingerprint,

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::assignment::Shares;
 use super::membership::View;
 use super::message::{Ballot, Control, Member};
 use super::{ConnectionId, Core, NEAR, Stage};
@@ -333,16 +334,27 @@ impl Core {
         let Some(Proposal { ballot, candidates, .. }) = self.proposal.take() else { return };
         let members: Vec<Member> =
             candidates.into_iter().filter(|member| members.contains(&member.index)).collect();
-        let weights = vec![1; members.len()];
-        let commit =
-            Control::Commit { ballot, members: members.clone(), round, hash, weights: weights.clone() };
+        let paces = self.shares(&members).announced();
+        let commit = Control::Commit { ballot, members: members.clone(), round, hash, paces: paces.clone() };
         // Also to the spares: it ends what they promised.
         let peers: Vec<u32> = self.peers.keys().copied().filter(|index| self.is_same(*index)).collect();
         for index in peers {
             self.send(index, commit.clone());
         }
         self.failures = 0;
-        self.on_commit(self.config.index, ballot, members, (round, hash), weights);
+        self.on_commit(self.config.index, ballot, members, (round, hash), paces);
+    }
+
+    /// How these members begin to share the leaves: by how fast each was when last heard of.
+    fn shares(&self, members: &[Member]) -> Shares {
+        let Some((leaves, _)) = self.app.plan.shape().filter(|_| self.config.adaptive) else {
+            return Shares::even(members.len());
+        };
+        let pace = |member: &Member| {
+            let ours = (*member == self.me()).then(|| self.pace.nanoseconds());
+            ours.or_else(|| self.paces.get(member).copied()).unwrap_or(0)
+        };
+        Shares::by_paces(leaves, &members.iter().map(pace).collect::<Vec<_>>())
     }
 
     pub(super) fn on_commit(
@@ -351,13 +363,15 @@ impl Core {
         ballot: Ballot,
         members: Vec<Member>,
         (round, hash): (u64, Hash),
-        weights: Vec<u32>,
+        paces: Vec<u64>,
     ) {
         let sender = self.peers.get(&from).map_or(self.config.incarnation, |peer| peer.incarnation);
         let ascending = members.is_sorted_by(|a, b| a.index < b.index);
-        if ballot.proposer != sender || !ascending || weights.len() != members.len() || members.is_empty() {
+        let shares = Shares::from_announced(paces, members.len());
+        let Some(shares) = shares.filter(|_| ballot.proposer == sender && ascending && !members.is_empty())
+        else {
             return self.reject(from, "a commit that is not the sender's, or whose members make no sense");
-        }
+        };
         self.highest = self.highest.max(ballot.number);
         self.dirty = true;
         let rank = members.iter().position(|member| *member == self.me());
@@ -404,6 +418,6 @@ impl Core {
         self.failures = 0;
         self.told = None;
         self.act(Action::View { number: ballot.number, members: indexes, joined: true });
-        self.view = Some(View { ballot, members, weights, rank, round: None, stopped });
+        self.view = Some(View { ballot, members, shares, rank, round: None, stopped });
     }
 }

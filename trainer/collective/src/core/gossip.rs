@@ -97,6 +97,7 @@ mod tests {
             join_grace,
             heartbeat_timeout: 5 * SECOND,
             start_timeout: 600 * SECOND,
+            adaptive: true,
             job_uid: "job".to_owned(),
             result_hash: [0; 32],
             fingerprint: [0; 32],

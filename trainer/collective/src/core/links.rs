@@ -77,8 +77,8 @@ impl Core {
             Control::Nack { ballot, promised } => self.on_nack(index, ballot, promised),
             Control::Decline { ballot } => self.on_decline(index, ballot),
             Control::Abort { ballot } => self.on_abort(index, ballot),
-            Control::Commit { ballot, members, round, hash, weights } => {
-                self.on_commit(index, ballot, members, (round, hash), weights);
+            Control::Commit { ballot, members, round, hash, paces } => {
+                self.on_commit(index, ballot, members, (round, hash), paces);
             }
             Control::Abandon { ballot, round } => self.on_abandon(index, ballot, round),
             Control::Diverged { ballot, round } => self.on_diverged(index, ballot, round),

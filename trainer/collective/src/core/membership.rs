@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::assignment::Shares;
 use super::candidates::{candidate_set, proposer};
 use super::connected::Mesh;
 use super::message::{Ballot, Control, Member};
@@ -15,8 +16,7 @@ pub(super) struct View {
     pub ballot: Ballot,
     /// By rank; ascending by index.
     pub members: Vec<Member>,
-    /// By rank.
-    pub weights: Vec<u32>,
+    pub shares: Shares,
     pub rank: usize,
     pub round: Option<Round>,
     /// First round that some member takes no part in.
@@ -26,6 +26,12 @@ pub(super) struct View {
 impl View {
     pub(super) fn has(&self, index: u32) -> bool {
         self.rank_of(index).is_some()
+    }
+
+    /// All members but this executor.
+    pub(super) fn others(&self) -> impl Iterator<Item = &Member> {
+        let rank = self.rank;
+        self.members.iter().enumerate().filter_map(move |(at, member)| (at != rank).then_some(member))
     }
 
     pub(super) fn rank_of(&self, index: u32) -> Option<usize> {

@@ -225,8 +225,8 @@ pub enum Control {
         round: u64,
         /// Hash of that state.
         hash: Hash,
-        /// Share of the leaves of each member.
-        weights: Vec<u32>,
+        /// By rank, nanoseconds that a leaf takes: what the leaves are shared by at first. None: evenly, for ever.
+        paces: Vec<u64>,
     },
     /// The sender works no more in this view: it finishes no round from `round` on.
     Abandon {

@@ -177,6 +177,8 @@ pub(super) struct Round {
     sent: PerPart<Vec<Node>>,
     result: Vec<f32>,
     result_counts: Vec<u64>,
+    /// By rank: nanoseconds that a leaf takes it, as it said with the first of its finished pieces; 0: it does not know.
+    paces: Vec<u64>,
 }
 
 impl Round {
@@ -212,6 +214,7 @@ impl Round {
             sent: PerPart::default(),
             result,
             result_counts: Vec::new(),
+            paces: vec![0; nodes.len()],
             nodes,
             pieces,
         }
@@ -292,7 +295,7 @@ impl Round {
     pub(super) fn gathered(
         &mut self,
         from: usize,
-        start: u64,
+        (start, pace): (u64, u64),
         values: &[f32],
         counts: Vec<u64>,
     ) -> Result<(), Broken> {
@@ -300,8 +303,25 @@ impl Round {
             return Err(Broken::Piece);
         }
         let at = self.piece(from, start, values.len(), counts.len())?;
+        if !self.finished[at] {
+            self.hear_pace(from, start, pace);
+        }
         self.finish(at, values, counts);
         Ok(())
+    }
+
+    /// The pace of `rank` that came, or goes out, with its finished piece at `start`. That of its first piece counts, which
+    /// is the same at everybody.
+    pub(super) fn hear_pace(&mut self, rank: usize, start: u64, pace: u64) {
+        let first = self.pieces.iter().find(|piece| piece.owner == rank);
+        if first.is_some_and(|piece| piece.start as u64 == start) {
+            self.paces[rank] = pace;
+        }
+    }
+
+    /// By rank, nanoseconds that a leaf takes; complete when the result is.
+    pub(super) fn paces(&self) -> &[u64] {
+        &self.paces
     }
 
     /// The vector and the integers, once every piece is there.
@@ -344,7 +364,7 @@ impl Round {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::assignment;
+    use crate::core::assignment::Shares;
     use proptest::prelude::*;
 
     fn cut(sum: &NodeSum, shape: Shape, part: Part) -> SharedSum {
@@ -374,15 +394,15 @@ mod tests {
         #[test]
         fn all_members_get_the_bits_of_one(
             leaves in 1u32..20, (len, at) in (0usize..40, 0usize..40), chunk in 1usize..9,
-            weights in prop::collection::vec(1u32..9, 1..6), seed: u64,
+            paces in prop::collection::vec(1u64..9, 1..6), seed: u64,
         ) {
             let shape = Shape { len, cut: at.min(len), counts: 1 };
             let root = Tree::new(leaves).root().unwrap();
-            let nodes = assignment::nodes(leaves, &weights);
-            let mut rounds: Vec<Round> = (0..weights.len())
+            let nodes = Shares::from_announced(paces.clone(), paces.len()).unwrap().nodes(leaves);
+            let mut rounds: Vec<Round> = (0..paces.len())
                 .map(|rank| Round::new(0, root, rank, nodes.clone(), shape, chunk, vec![f32::NAN; 3])).collect();
             let mut wire: Vec<Sent> = Vec::new();
-            let members = weights.len();
+            let members = paces.len();
             let broadcast = |wire: &mut Vec<_>, from: usize, finished: Vec<Finished>| for piece in finished {
                 for to in (0..members).filter(|to| *to != from) {
                     wire.push((to, from, None, piece.start, piece.values.clone(), piece.counts.clone()));
@@ -412,11 +432,13 @@ mod tests {
                         prop_assert!(rounds[to].sum(from, node, start as u64, values, counts).unwrap().is_none());
                         broadcast(&mut wire, to, copy.into_iter().collect());
                     }
-                    None => rounds[to].gathered(from, start as u64, &values, counts).unwrap(),
+                    None => rounds[to].gathered(from, (start as u64, paces[from]), &values, counts).unwrap(),
                 }
             }
             let expected = fold(root, len);
             for round in &mut rounds {
+                let heard = (0..members).filter(|rank| *rank != round.rank).all(|rank| round.paces()[rank] == paces[rank]);
+                prop_assert!(heard, "everybody's pace is known at the end: {:?} of {paces:?}", round.paces());
                 let (values, counts) = round.take_result().unwrap();
                 prop_assert!(Values::from(values) == Values::from(expected.values.clone()));
                 prop_assert_eq!(&counts, &expected.counts);
@@ -450,7 +472,7 @@ mod tests {
     #[test]
     fn chunks_that_break_a_rule_change_nothing() {
         let root = Tree::new(4).root().unwrap();
-        let nodes = assignment::nodes(4, &[1, 1]);
+        let nodes = Shares::even(2).nodes(4);
         let mut round = Round::new(0, root, 0, nodes.clone(), Shape { len: 6, cut: 0, counts: 1 }, 8, vec![]);
         let zeros = |len: usize| Values::from(vec![0.0; len]);
         assert_eq!(round.sum(1, nodes[0][0], 0, zeros(3), vec![1]).unwrap_err(), Broken::Node);
@@ -459,8 +481,8 @@ mod tests {
         assert_eq!(round.sum(1, nodes[1][0], 3, zeros(3), vec![]).unwrap_err(), Broken::Piece);
         assert_eq!(round.sum(1, nodes[1][0], 0, zeros(2), vec![1]).unwrap_err(), Broken::Shape);
         assert_eq!(round.sum(1, nodes[1][0], 0, zeros(3), vec![]).unwrap_err(), Broken::Shape);
-        assert_eq!(round.gathered(1, 0, &zeros(3), vec![1]).unwrap_err(), Broken::Piece);
-        assert_eq!(round.gathered(1, 3, &zeros(4), vec![]).unwrap_err(), Broken::Shape);
+        assert_eq!(round.gathered(1, (0, 1), &zeros(3), vec![1]).unwrap_err(), Broken::Piece);
+        assert_eq!(round.gathered(1, (3, 1), &zeros(4), vec![]).unwrap_err(), Broken::Shape);
         assert!(round.take_result().is_none());
     }
 
@@ -469,7 +491,7 @@ mod tests {
     fn the_upper_part_is_finished_before_anybody_has_the_lower_one() {
         let shape = Shape { len: 10, cut: 4, counts: 1 };
         let root = Tree::new(2).root().unwrap();
-        let nodes = assignment::nodes(2, &[1, 1]);
+        let nodes = Shares::even(2).nodes(2);
         let mut round = Round::new(0, root, 0, nodes.clone(), shape, 8, vec![]);
         let sum = fold(nodes[0][0], 10);
         let (outgoing, finished) = round.own_sum(Part::Upper, nodes[0][0], &cut(&sum, shape, Part::Upper));

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::assignment;
 use super::message::{Chunk, Message};
 use super::round::{Broken, Finished, Outgoing, Round};
 use super::{Core, Stage, View};
@@ -22,12 +21,21 @@ impl Core {
         if self.app.stage != Stage::Ready {
             return;
         }
-        let nodes = assignment::nodes(leaves, &view.weights);
+        let nodes = view.shares.nodes(leaves);
         let memory = std::mem::take(&mut self.app.spare);
         let round = Round::new(number, root, view.rank, nodes, shape, self.chunk, memory);
         let mut missing = PerPart::<Vec<Node>>::default();
         for (part, node) in round.unsent() {
             missing[part].extend(self.app.kept.missing(part, node));
+        }
+        let leaves_of = |nodes: &[Node]| nodes.iter().map(|node| node.len).sum::<u32>();
+        let to_compute = leaves_of(&missing.upper);
+        let is_whole = to_compute == leaves_of(round.own_nodes());
+        // Others are evaluations, whose leaves take less.
+        if is_whole && shape.len == self.app.longest {
+            self.pace.begin(self.now, to_compute);
+        } else {
+            self.pace.forget();
         }
         view.round = Some(round);
         self.dirty = true;
@@ -72,6 +80,9 @@ impl Core {
         }
         let Some(View { ballot, members, round: Some(round), .. }) = &self.view else { return };
         let (ballot, number) = (*ballot, round.number);
+        if round.unsent().is_empty() {
+            self.pace.end(self.now);
+        }
         let parts: Vec<(u32, Message)> = outgoing
             .into_iter()
             .map(|(node, Outgoing { owner, start, values, counts })| {
@@ -88,24 +99,38 @@ impl Core {
 
     /// Sends finished pieces to all members and ends the round when all are there.
     fn broadcast(&mut self, finished: Vec<Finished>) {
-        let Some(View { ballot, members, round: Some(round), rank, .. }) = &self.view else { return };
-        let (ballot, number, node, rank) = (*ballot, round.number, round.root(), *rank);
-        let others: Vec<u32> = members
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| *at != rank)
-            .map(|(_, member)| member.index)
-            .collect();
+        let pace = self.pace.nanoseconds();
+        let Some(view) = self.view.as_mut() else { return };
+        let (ballot, rank) = (view.ballot, view.rank);
+        let others: Vec<u32> = view.others().map(|member| member.index).collect();
+        let Some(round) = view.round.as_mut() else { return };
+        let (number, node) = (round.number, round.root());
+        let mut chunks = Vec::new();
         for Finished { start, values, counts } in finished {
-            let chunk = Chunk { ballot, round: number, node, start: start as u64, pace: 0, counts, values };
+            let start = start as u64;
+            round.hear_pace(rank, start, pace);
+            chunks.push(Chunk { ballot, round: number, node, start, pace, counts, values });
+        }
+        let result = round.take_result();
+        if result.is_some() {
+            let paces = round.paces().to_vec();
+            self.hear_paces(paces);
+        }
+        for chunk in chunks {
             for to in &others {
                 self.send(*to, Message::Finished(chunk.clone()));
             }
         }
-        let result = self.view.as_mut().and_then(|view| view.round.as_mut()).and_then(Round::take_result);
         if let Some((values, counts)) = result {
             self.reduced(Arc::new(values), counts);
         }
+    }
+
+    /// Remembers how fast the members of the view are, by rank, and shares the leaves of the next rounds by it.
+    fn hear_paces(&mut self, paces: Vec<u64>) {
+        let (Some((leaves, _)), Some(view)) = (self.app.plan.shape(), self.view.as_mut()) else { return };
+        view.shares.revise(leaves, &paces);
+        self.paces = view.members.iter().copied().zip(paces).collect();
     }
 
     /// A round is over: hands its result to the application and to whoever learns from us.
@@ -150,8 +175,8 @@ impl Core {
                 round.sum(rank, node, start, values, counts)
             }
             Message::Finished(Chunk { node, .. }) if node != round.root() => Err(Broken::Node),
-            Message::Finished(Chunk { start, counts, values, .. }) => {
-                round.gathered(rank, start, &values, counts).map(|()| None)
+            Message::Finished(Chunk { start, pace, counts, values, .. }) => {
+                round.gathered(rank, (start, pace), &values, counts).map(|()| None)
             }
             _ => return,
         };

@@ -141,6 +141,7 @@ impl Executor {
             join_grace: self.join_grace,
             heartbeat_timeout: Duration::from_secs(2),
             start_timeout: Duration::from_secs(60),
+            adaptive: true,
             job_uid: self.job_uid,
             result_hash: self.result_hash,
             fingerprint: self.fingerprint,

@@ -4,7 +4,15 @@ use crate::RECOVERY;
 use crate::world::{HEARTBEAT, Setup, World};
 
 fn world(executors: u32, seed: u64) -> World {
-    World::new(Setup { seed, executors, min_executors: executors, rounds: 10, faults: None, storm: 0 })
+    World::new(Setup {
+        seed,
+        executors,
+        min_executors: executors,
+        rounds: 10,
+        faults: None,
+        storm: 0,
+        adaptive: true,
+    })
 }
 
 fn all_joined(world: &World) -> bool {

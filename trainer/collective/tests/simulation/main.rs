@@ -9,11 +9,13 @@
 
 mod app;
 mod forming;
+mod rng;
 mod scenarios;
 mod watch;
 mod world;
 
-use world::{Faults, Rng, Setup, Stats, World};
+use rng::Rng;
+use world::{Faults, Setup, Stats, World};
 
 const SECOND: u64 = 1_000_000;
 /// Microseconds after the last fault by which all have finished.
@@ -72,6 +74,7 @@ fn storm(seed: u64, faults: Faults) -> Setup {
         rounds: 60 + rng.below(60),
         faults: Some(faults),
         storm: 4 * SECOND,
+        adaptive: true,
     }
 }
 

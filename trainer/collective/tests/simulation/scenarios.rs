@@ -8,7 +8,7 @@ use crate::world::{Setup, World};
 const MILLISECOND: u64 = 1000;
 
 fn setup(executors: u32, min_executors: u32, seed: u64) -> Setup {
-    Setup { seed, executors, min_executors, rounds: 60, faults: None, storm: 0 }
+    Setup { seed, executors, min_executors, rounds: 60, faults: None, storm: 0, adaptive: true }
 }
 
 fn until(world: &mut World, what: &str, done: impl Fn(&World) -> bool) {
@@ -270,4 +270,29 @@ fn a_second_difference_is_permanent() {
         }
     }
     until(&mut world, "fail", |world| (0..2).all(|at| world.has_failed(at)));
+}
+
+/// Leaves that the fast and the slow one of two compute of rounds 20 to 199, and in how many microseconds.
+fn beside_a_slow_one(adaptive: bool, seed: u64) -> ([u64; 2], u64) {
+    let mut world = World::new(Setup { rounds: 200, adaptive, ..setup(2, 2, seed) });
+    until(&mut world, "begin", |world| world.is_joined(0) && world.is_joined(1));
+    world.set_pace(0, 5_000);
+    world.set_pace(1, 20_000);
+    reach(&mut world, 0, 20);
+    let (began, before) = (world.now, [0, 1].map(|at| world.computed(at)));
+    reach(&mut world, 0, 199);
+    ([0, 1].map(|at| world.computed(at) - before[at as usize]), world.now - began)
+}
+
+#[test]
+fn a_slow_executor_computes_less_and_holds_nobody_up() {
+    for seed in 0..10 {
+        let (even, long) = beside_a_slow_one(false, seed);
+        let (measured, short) = beside_a_slow_one(true, seed);
+        let share = |computed: [u64; 2]| computed[1] as f64 / computed.iter().sum::<u64>() as f64;
+        // A fifth would be best; rounds of one to three leaves, and a leaf for everybody, leave less to choose.
+        assert!((0.15..0.35).contains(&share(measured)), "seed {seed}: {measured:?}");
+        assert!(share(even) > 0.4, "seed {seed}: {even:?}");
+        assert!(short * 10 < long * 8, "seed {seed}: {short} us, shared evenly {long} us");
+    }
 }

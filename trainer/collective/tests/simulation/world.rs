@@ -1,48 +1,21 @@
-//! N executors on a simulated network in one thread, from one seed: delay, order across connections, cuts in one direction
-//! or both, crashes, restarts, freezes, clean leaves, damaged and repeated messages.
+//! N executors on a simulated network in one thread, from one seed: time, processes and what happens to them.
+
+mod faults;
+mod network;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use lockstep_collective::core::{Ballot, ConnectionId, Control, Core, Effect, Event, Message};
+use lockstep_collective::core::{ConnectionId, Control, Core, Effect, Event, Message};
 use lockstep_collective::{Action, Command, Config};
 
+pub use faults::Faults;
+use network::Connection;
+
 use crate::app::{App, Job, Work, mix};
+use crate::rng::Rng;
 use crate::watch::Watch;
-
-pub struct Rng(u64);
-
-impl Rng {
-    pub fn new(seed: u64) -> Self {
-        Self(mix(seed))
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
-    }
-
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n.max(1)
-    }
-
-    pub fn chance(&mut self, one_in: u64) -> bool {
-        self.below(one_in) == 0
-    }
-}
-
-/// What may go wrong, per opportunity.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Faults {
-    pub crashes: bool,
-    pub cuts: bool,
-    pub freezes: bool,
-    pub leaves: bool,
-    pub garbage: bool,
-    /// Connections that break and are back at once, many of them.
-    pub flaps: bool,
-}
 
 #[derive(Debug, Clone, Copy)]
 pub struct Setup {
@@ -53,6 +26,8 @@ pub struct Setup {
     pub faults: Option<Faults>,
     /// Faults happen before this moment (microseconds); then everything heals.
     pub storm: u64,
+    /// Whether executors share the leaves by how fast they are.
+    pub adaptive: bool,
 }
 
 #[derive(Debug)]
@@ -86,18 +61,6 @@ impl Ord for Item {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         Reverse((self.0, self.1)).cmp(&Reverse((other.0, other.1)))
     }
-}
-
-struct Connection {
-    /// Dialler and dialled.
-    ends: [u32; 2],
-    /// Lives of the two processes.
-    lives: [u64; 2],
-    open: [bool; 2],
-    /// Earliest next delivery towards each end: a connection keeps order.
-    clear: [u64; 2],
-    /// What waits for a cut to heal, towards each end; `None` is the end of the connection.
-    held: [VecDeque<Option<Message>>; 2],
 }
 
 struct Process {
@@ -222,16 +185,20 @@ impl World {
             && self.processes.values().all(|process| !process.frozen && process.app.round == self.job.rounds)
     }
 
-    /// Whether every pair has a connection; its ends know of it within 6 ms.
-    pub fn is_meshed(&self) -> bool {
-        let n = self.setup.executors as usize;
-        let pairs: BTreeSet<[u32; 2]> =
-            self.connections.values().filter(|link| link.open == [true; 2]).map(|link| link.ends).collect();
-        pairs.len() == n * (n - 1) / 2
-    }
-
     pub fn process_round(&self, at: u32) -> Option<u64> {
         self.processes.get(&at).map(|process| process.app.round)
+    }
+
+    /// Leaves that an executor has computed.
+    pub fn computed(&self, at: u32) -> u64 {
+        self.processes.get(&at).map_or(0, |process| process.app.computed)
+    }
+
+    /// From now on a leaf takes the executor so many microseconds, give or take half of it.
+    pub fn set_pace(&mut self, at: u32, pace: u64) {
+        if let Some(process) = self.processes.get_mut(&at) {
+            process.pace = pace;
+        }
     }
 
     pub fn is_between_parts(&self, at: u32) -> bool {
@@ -375,12 +342,6 @@ impl World {
         }
     }
 
-    fn end(&self, connection: ConnectionId, at: u32) -> Option<usize> {
-        let link = self.connections.get(&connection)?;
-        let end = link.ends.iter().position(|end| *end == at)?;
-        (self.processes.get(&at)?.life == link.lives[end]).then_some(end)
-    }
-
     fn start(&mut self, at: u32) {
         if self.processes.contains_key(&at) {
             return;
@@ -397,6 +358,7 @@ impl World {
             join_grace: Duration::from_millis(1500),
             heartbeat_timeout: Duration::from_micros(HEARTBEAT),
             start_timeout: Duration::from_secs(60),
+            adaptive: self.setup.adaptive,
             job_uid: "job".to_owned(),
             result_hash: [1; 32],
             fingerprint: [2; 32],
@@ -417,56 +379,8 @@ impl World {
         self.handle(at, Event::Tick);
     }
 
-    fn dial(&mut self, from: u32, to: u32) {
-        let again = 5_000 + self.rng.below(150_000);
-        self.after(again, Happening::Dial { from, to });
-        self.connect(from, to);
-    }
-
-    fn connect(&mut self, from: u32, to: u32) {
-        let (Some(dialer), Some(dialed)) = (self.processes.get(&from), self.processes.get(&to)) else {
-            return;
-        };
-        let lives = [dialer.life, dialed.life];
-        let ends = [from, to];
-        let has = |link: &Connection| link.ends == ends && link.lives[0] == lives[0] && link.open[0];
-        // A handshake needs both directions.
-        if dialer.frozen
-            || self.connections.values().any(has)
-            || self.cut.contains(&(from, to))
-            || self.cut.contains(&(to, from))
-        {
-            return;
-        }
-        self.next_connection += 1;
-        let connection = self.next_connection;
-        let delays = [200 + self.rng.below(5_000), 200 + self.rng.below(5_000)];
-        let link = Connection {
-            ends,
-            lives,
-            open: [true; 2],
-            clear: [self.now + delays[0], self.now + delays[1]],
-            held: Default::default(),
-        };
-        self.connections.insert(connection, link);
-        for end in 0..2 {
-            self.after(delays[end], Happening::Connected { connection, at: ends[end] });
-        }
-    }
-
     fn life(&self, at: u32) -> Option<(u32, u64)> {
         self.processes.get(&at).map(|process| (at, process.life))
-    }
-
-    /// Connections that are open at this executor's end, by peer.
-    fn open_at(&self, at: u32) -> BTreeMap<u32, BTreeSet<ConnectionId>> {
-        let mut open: BTreeMap<u32, BTreeSet<ConnectionId>> = BTreeMap::new();
-        for (connection, link) in &self.connections {
-            if let Some(end) = self.end(*connection, at).filter(|end| link.open[*end]) {
-                open.entry(link.ends[1 - end]).or_default().insert(*connection);
-            }
-        }
-        open
     }
 
     /// Checks what an executor does against what it promised and heard.
@@ -617,63 +531,13 @@ impl World {
         self.setup.faults.is_some() && self.now < self.setup.storm
     }
 
-    /// Sends a message, or the end of the connection, from `at` to the other end.
-    fn transmit(&mut self, at: u32, connection: ConnectionId, message: Option<Message>) {
-        self.controls += u64::from(matches!(message, Some(Message::Control(_))));
-        let latency =
-            100 + self.rng.below(2_000) + if self.rng.chance(50) { self.rng.below(60_000) } else { 0 };
-        let Some(link) = self.connections.get_mut(&connection) else { return };
-        let end = usize::from(link.ends[0] == at);
-        let to = link.ends[end];
-        if self.cut.contains(&(at, to)) {
-            link.held[end].push_back(message);
-            return;
-        }
-        let when = link.clear[end].max(self.now + latency);
-        link.clear[end] = when;
-        let happening = match message {
-            Some(message) => {
-                if self.old_messages.len() == 200 {
-                    self.old_messages.pop_front();
-                }
-                if self.setup.faults.is_some_and(|faults| faults.garbage) {
-                    self.old_messages.push_back(message.clone());
-                }
-                Happening::Deliver { connection, to, message }
-            }
-            None => Happening::Lost { connection, at: to },
-        };
-        self.sequence += 1;
-        self.queue.push(Item(when, self.sequence, happening));
-    }
-
     pub fn kill(&mut self, at: u32) {
         let Some(process) = self.processes.remove(&at) else { return };
         self.stats.views += process.app.views;
         self.stats.snapshots += process.app.snapshots;
         self.stats.computed += process.app.computed;
         self.stats.restores += process.app.restores;
-        let lost: Vec<ConnectionId> = self
-            .connections
-            .iter()
-            .filter(|(_, link)| {
-                let end = link.ends.iter().position(|end| *end == at);
-                end.is_some_and(|end| link.open[end] && link.lives[end] == process.life)
-            })
-            .map(|(connection, _)| *connection)
-            .collect();
-        for connection in lost {
-            // The kernel closes the sockets, with or without what was on its way.
-            let reset = self.rng.chance(2);
-            if let Some(link) = self.connections.get_mut(&connection) {
-                let end = usize::from(link.ends[1] == at);
-                link.open[end] = false;
-                if reset {
-                    link.clear[1 - end] = self.now;
-                }
-            }
-            self.transmit(at, connection, None);
-        }
+        self.lose_connections(at, process.life);
     }
 
     pub fn leave(&mut self, at: u32) {
@@ -684,177 +548,10 @@ impl World {
         self.after(delay, Happening::Start { at });
     }
 
-    pub fn cut(&mut self, from: u32, to: u32) {
-        self.cut.insert((from, to));
-    }
-
-    pub fn heal(&mut self, from: u32, to: u32) {
-        self.cut.remove(&(from, to));
-        let waiting: Vec<ConnectionId> = self.connections.keys().copied().collect();
-        for connection in waiting {
-            let Some(link) = self.connections.get_mut(&connection) else { continue };
-            let end = usize::from(link.ends == [from, to]);
-            if link.ends == [from, to] || link.ends == [to, from] {
-                for message in std::mem::take(&mut link.held[end]) {
-                    self.transmit(from, connection, message);
-                }
-            }
-        }
-    }
-
     pub fn freeze(&mut self, at: u32, duration: u64) {
         if let Some(process) = self.processes.get_mut(&at) {
             process.frozen = true;
             self.after(duration, Happening::Thaw { at });
-        }
-    }
-
-    /// One random fault, and the next; after the storm everything heals.
-    fn fault(&mut self) {
-        let Some(faults) = self.setup.faults else { return };
-        if self.now >= self.setup.storm {
-            for (from, to) in self.cut.clone() {
-                self.heal(from, to);
-            }
-            for at in 0..self.setup.executors {
-                self.restart(at, 1000);
-            }
-            return;
-        }
-        if faults.flaps {
-            let next = 500 + self.rng.below(20_000);
-            self.after(next, Happening::Fault);
-            return self.flap();
-        }
-        let next = 30_000 + self.rng.below(500_000);
-        self.after(next, Happening::Fault);
-        let executors = u64::from(self.setup.executors);
-        let at = self.rng.below(executors) as u32;
-        let other = self.rng.below(executors) as u32;
-        // Never past the end of the storm, so that the time to recover is known.
-        let left = self.setup.storm - self.now;
-        let duration = self.rng.below(1_500_000).min(left);
-        match self.rng.below(6) {
-            0 | 1 if faults.crashes => {
-                self.stats.crashes += 1;
-                self.kill(at);
-                self.restart(at, duration);
-                if self.rng.chance(4) {
-                    self.kill(other);
-                    self.restart(other, duration / 2);
-                }
-            }
-            2 if faults.cuts && at != other => {
-                self.stats.cuts += 1;
-                let one_way = self.rng.chance(2);
-                self.cut(at, other);
-                self.after(duration, Happening::Heal { from: at, to: other });
-                if !one_way {
-                    self.cut(other, at);
-                    self.after(duration, Happening::Heal { from: other, to: at });
-                }
-            }
-            3 if faults.cuts => {
-                // A partition: those below against the others.
-                self.stats.cuts += 1;
-                for a in 0..self.setup.executors {
-                    for b in 0..self.setup.executors {
-                        if (a <= at) != (b <= at) {
-                            self.cut(a, b);
-                            self.after(duration, Happening::Heal { from: a, to: b });
-                        }
-                    }
-                }
-            }
-            4 if faults.freezes => {
-                self.stats.freezes += 1;
-                self.freeze(at, duration);
-            }
-            5 if faults.leaves => {
-                self.stats.leaves += 1;
-                self.leave(at);
-                if self.rng.chance(3) {
-                    for at in 0..self.setup.executors {
-                        self.leave(at);
-                    }
-                }
-            }
-            _ if faults.garbage => self.garbage(),
-            _ => {}
-        }
-    }
-
-    /// A connection breaks, at its two ends not at the same moment, and is back within some milliseconds.
-    fn flap(&mut self) {
-        let open: Vec<(ConnectionId, [u32; 2])> = self
-            .connections
-            .iter()
-            .filter(|(_, link)| link.open == [true; 2])
-            .map(|(connection, link)| (*connection, link.ends))
-            .collect();
-        if open.is_empty() {
-            return;
-        }
-        self.stats.flaps += 1;
-        let (connection, ends) = open[self.rng.below(open.len() as u64) as usize];
-        for at in ends {
-            let delay = self.rng.below(3_000);
-            self.after(delay, Happening::Lost { connection, at });
-        }
-        let delay = 3_000 + self.rng.below(4_000);
-        self.after(delay, Happening::Redial { from: ends[0], to: ends[1] });
-    }
-
-    /// Messages that were never sent, or long ago, or to somebody else.
-    fn garbage(&mut self) {
-        for _ in 0..1 + self.rng.below(8) {
-            let open: Vec<(ConnectionId, u32)> = self
-                .connections
-                .iter()
-                .flat_map(|(connection, link)| {
-                    [0, 1]
-                        .into_iter()
-                        .filter(|end| link.open[*end])
-                        .map(|end| (*connection, link.ends[end]))
-                        .collect::<Vec<_>>()
-                })
-                .collect();
-            if open.is_empty() || self.old_messages.is_empty() {
-                return;
-            }
-            self.stats.garbage += 1;
-            let (connection, to) = open[self.rng.below(open.len() as u64) as usize];
-            let at = self.rng.below(self.old_messages.len() as u64) as usize;
-            let mut message = self.old_messages[at].clone();
-            let number = self.rng.below(40);
-            let how = self.rng.below(6);
-            match &mut message {
-                Message::Sum(chunk) | Message::Finished(chunk) => match how {
-                    0 => chunk.ballot = Ballot { number, ..chunk.ballot },
-                    1 => chunk.round = chunk.round.wrapping_add(self.rng.below(5)).wrapping_sub(2),
-                    2 => chunk.start = self.rng.next(),
-                    3 => chunk.node.len = self.rng.next() as u32,
-                    4 => chunk.values = vec![0.5; self.rng.below(9) as usize + 5].into(),
-                    _ => {}
-                },
-                Message::Control(
-                    Control::Commit { ballot, .. }
-                    | Control::Ack { ballot, .. }
-                    | Control::Propose { ballot, .. },
-                ) => match how {
-                    0 | 1 => ballot.number = number,
-                    2 => ballot.proposer = self.rng.next(),
-                    _ => {}
-                },
-                Message::Lesson(lesson) => lesson.stream = lesson.stream.wrapping_add(how),
-                Message::Snapshot(part) => part.start = part.start.wrapping_add(how),
-                Message::Control(_) => {}
-            }
-            // A real sum of this very round from another place would be a lie that only the checksum can catch.
-            let lie = matches!(&message, Message::Lesson(_) | Message::Snapshot(_)) && how == 0;
-            if !lie {
-                self.after(0, Happening::Deliver { connection, to, message });
-            }
         }
     }
 
