@@ -41,3 +41,4 @@ scripts/lint.sh
 say "tests: $LOCKSTEP_TESTS"
 cargo test --locked --workspace --no-fail-fast
 [ -z "$emulators" ] || scripts/other-cpus.sh "$LOCKSTEP_TESTS"
+if [ "$LOCKSTEP_TESTS" = acceptance ]; then scripts/mutations.sh; fi

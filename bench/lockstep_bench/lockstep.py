@@ -12,6 +12,7 @@ from typing import List, Optional
 from .contest import Sample
 from .processes import POLL_SECONDS, TIMEOUT_SECONDS, Failed, Process
 from .processes import children, environment, loopback_bytes, peak_bytes, pin
+from .quota import Quota
 
 WARM_UP_STEPS = 10
 # At least so many steps are measured, however long they take.
@@ -42,6 +43,9 @@ class Job:
     checkpoint_uri: Optional[str] = None
     checkpoint_every: int = 1_000_000
     epochs: int = 1000
+    assignment: str = "Measured"
+    # Of a CPU's time, for the last executor; none: all of it.
+    last_cpu_share: Optional[float] = None
     variables: dict = field(default_factory=dict)
 
 
@@ -129,7 +133,7 @@ class Lockstep:
             try:
                 run.watch()
             finally:
-                run.process.end()
+                run.end()
             return run.sample()
 
     def manifest(self, job, folder):
@@ -145,6 +149,7 @@ class Lockstep:
             "metadata": {"name": "bench"},
             "spec": {
                 "executors": job.executors,
+                "elastic": {"assignment": job.assignment},
                 "model": model,
                 "data": data,
                 "training": {
@@ -166,6 +171,7 @@ class Run:
         self.job, self.folder, self.cpus = job, Path(folder), cpus
         self.logs, self.peaks = {}, {}
         self.loopback = {}
+        self.quota = Quota(job.last_cpu_share) if job.last_cpu_share else None
         variables = {"TMPDIR": f"{folder}/tmp", "LOCKSTEP_LOG": f"info,{STEP_LOG}=debug", **job.variables}
         if job.isa:
             variables["LOCKSTEP_ISA"] = job.isa
@@ -185,14 +191,22 @@ class Run:
                 raise Failed(f"no end after {TIMEOUT_SECONDS} s: {self.process.last_words()}")
             time.sleep(POLL_SECONDS)
 
+    def end(self):
+        self.process.end()
+        if self.quota:
+            self.quota.end()
+
     def look(self):
         """Reads on in the logs, and sees to the executors' CPUs and memory."""
         for pid in children(self.process.child.pid):
             first = pid not in self.peaks
             self.peaks[pid] = max(self.peaks.get(pid, 0), peak_bytes(pid))
             # Until the first step threads still come up; a single CPU set holds for all from the start.
+            executor = sorted(self.peaks).index(pid)
             if self.job.executors > 1 and (first or not self.first_log_steps()):
-                pin(pid, self.cpus[sorted(self.peaks).index(pid) % len(self.cpus)])
+                pin(pid, self.cpus[executor % len(self.cpus)])
+            if self.quota and executor == self.job.executors - 1:
+                self.quota.hold(pid)
         for path in self.folder.glob("tmp/lockstep-run-*/executor-*.log"):
             log = self.logs.setdefault(path.stem, Log(path))
             try:

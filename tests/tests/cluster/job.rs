@@ -34,9 +34,14 @@ pub(crate) fn manifest() -> Result<Value> {
     example("cifar10.yaml")
 }
 
+/// Where one of `examples/` is.
+pub(crate) fn example_path(name: &str) -> PathBuf {
+    machine::repository().join("examples").join(name)
+}
+
 /// One of `examples/`, shortened.
 pub(crate) fn example(name: &str) -> Result<Value> {
-    let path = machine::repository().join("examples").join(name);
+    let path = example_path(name);
     let text = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
     let mut job: Value =
         serde_saphyr::from_str(&text).with_context(|| format!("{} is no YAML", path.display()))?;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use lockstep_tests::machine;
 use lockstep_tests::suite::{self, Test};
 
+mod elastic;
 mod harness;
 mod hdfs;
 mod job;
@@ -51,6 +52,10 @@ fn main() -> ExitCode {
         tests.extend(tests! {
             cluster => harness {
                 a_killed_cluster_leaves_nothing_behind
+            }
+            product => elastic {
+                a_job_lives_through_all_that_an_administrator_does
+                an_autoscaler_finds_the_scale_of_a_job
             }
             with_hdfs => hdfs {
                 full_storage_shows_in_the_status_until_there_is_room

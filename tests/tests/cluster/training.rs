@@ -126,7 +126,8 @@ pub(crate) fn training_goes_on_while_the_operator_is_gone(world: &World) -> Resu
     })
 }
 
-fn recoveries(job: &Value) -> u64 {
+/// Views that went on after a loss.
+pub(crate) fn recoveries(job: &Value) -> u64 {
     job["status"]["recoveries"].as_u64().unwrap_or(0)
 }
 

@@ -71,7 +71,7 @@ impl World {
             bail!("{error:#}\n{}", system.unwrap_or_default());
         }
         let data = self.prepare()?;
-        let reference = self.reference(&data)?;
+        let reference = self.reference("reference", &data, |_| {})?;
         Ok(Product { data, reference })
     }
 
@@ -86,11 +86,18 @@ impl World {
         Ok(data)
     }
 
-    /// One process, no cluster, the same job and data.
-    fn reference(&self, data: &Path) -> Result<Value> {
-        let (volume, _) = self.cluster.volume("reference")?;
+    /// What every run of the tests' job, changed by `edit`, must end with.
+    pub(crate) fn reference_of(&self, name: &str, edit: impl FnOnce(&mut Value)) -> Result<Value> {
+        self.reference(&format!("reference-{name}"), &self.product()?.data, edit)
+    }
+
+    /// One process, no cluster, the same job and data. `name`: of the volume for its checkpoints.
+    fn reference(&self, name: &str, data: &Path, edit: impl FnOnce(&mut Value)) -> Result<Value> {
+        let (volume, _) = self.cluster.volume(name)?;
         let manifest = volume.join("job.yaml");
-        std::fs::write(&manifest, job::on_this_machine(data, &volume)?.to_string())?;
+        let mut job = job::on_this_machine(data, &volume)?;
+        edit(&mut job);
+        std::fs::write(&manifest, job.to_string())?;
         let text = lockstep(&[
             "run",
             "--json",

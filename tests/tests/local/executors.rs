@@ -3,7 +3,6 @@
 
 use std::{
     fs::{self, File},
-    io::Read,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -16,7 +15,7 @@ use lockstep_crds::{
 };
 use lockstep_kernels::Isa;
 use lockstep_tests::{machine, wait::eventually};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::lockstep::Data;
 
@@ -81,11 +80,12 @@ impl Cpu {
 /// first step on; returns `weightsSha256`.
 pub(crate) fn train(manifest: &Path, data: &Data, cpus: &[Cpu]) -> Result<String> {
     let folder = tempfile::tempdir()?;
-    let job = resolved(manifest, data, folder.path(), cpus.len())?;
-    fs::write(folder.path().join("job.json"), job)?;
+    let all_of_them = |spec: &mut Value| spec["elastic"] = json!({"minExecutors": cpus.len()});
+    write_job(manifest, data, folder.path(), cpus.len(), all_of_them)?;
     let mut executors = Vec::new();
     for (index, cpu) in cpus.iter().enumerate() {
-        executors.push(Executor::start(cpu, index, folder.path())?);
+        let executor = Executor::start(cpu.lockstep(), index, folder.path(), &[]);
+        executors.push(executor.with_context(|| format!("{cpu:?}"))?);
     }
     let members: Vec<u32> = (0..).take(cpus.len()).collect();
     let mut weights = None;
@@ -103,12 +103,17 @@ pub(crate) fn train(manifest: &Path, data: &Data, cpus: &[Cpu]) -> Result<String
     weights.context("no executor")
 }
 
-/// The job as executors read it, as the operator would write it.
-fn resolved(manifest: &Path, data: &Data, folder: &Path, executors: usize) -> Result<Vec<u8>> {
+/// Writes the job, its spec changed by `edit`, as executors read it and the operator would write it.
+pub(crate) fn write_job(
+    manifest: &Path,
+    data: &Data,
+    folder: &Path,
+    executors: usize,
+    edit: impl FnOnce(&mut Value),
+) -> Result<()> {
     let mut value: Value = serde_saphyr::from_str(&fs::read_to_string(manifest)?)?;
     let spec = &mut value["spec"];
     spec["executors"] = executors.into();
-    spec["elastic"]["minExecutors"] = executors.into();
     for (pointer, path) in [
         ("/data/training/uri", data.folder.join("train")),
         ("/data/test/uri", data.folder.join("test")),
@@ -116,43 +121,63 @@ fn resolved(manifest: &Path, data: &Data, folder: &Path, executors: usize) -> Re
     ] {
         *spec.pointer_mut(pointer).context(pointer)? = format!("file://{}", path.display()).into();
     }
+    edit(spec);
     match resolve(&manifest::from_value(value)?.spec) {
-        Ok(job) => Ok(serde_json::to_vec(&job)?),
+        Ok(job) => Ok(fs::write(folder.join("job.json"), serde_json::to_vec(&job)?)?),
         Err(violations) => bail!("{}: {violations:?}", manifest.display()),
     }
 }
 
 /// A running executor; killed if the test ends before it.
-struct Executor {
+pub(crate) struct Executor {
     child: Child,
     log: PathBuf,
     reports: PathBuf,
 }
 
 impl Executor {
-    fn start(cpu: &Cpu, index: usize, folder: &Path) -> Result<Self> {
+    /// `lockstep` as one of the job in `folder`, with these options beside the usual ones.
+    pub(crate) fn start(
+        mut lockstep: Command,
+        index: usize,
+        folder: &Path,
+        options: &[&str],
+    ) -> Result<Self> {
         let (log, reports) = (folder.join(format!("{index}.log")), folder.join(format!("{index}.reports")));
-        let child = cpu
-            .lockstep()
+        let child = lockstep
             .args(["executor", "--unsupervised", "--threads", "1", "--index", &index.to_string(), "--job"])
             .arg(folder.join("job.json"))
             .arg("--rendezvous")
             .arg(folder)
+            .args(options)
             // Its end would tell the executor to leave.
             .stdin(Stdio::piped())
             .stdout(File::create(&reports)?)
             .stderr(File::create(&log)?)
             .spawn()
-            .with_context(|| format!("failed to start an executor on {cpu:?}"))?;
+            .context("failed to start an executor")?;
         Ok(Self { child, log, reports })
     }
 
+    /// What it last reported; an error once it has ended.
+    pub(crate) fn latest(&mut self) -> Result<Option<ExecutorReport>> {
+        let reports = fs::read_to_string(&self.reports)?;
+        let whole = reports.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let latest = whole.lines().next_back().map(serde_json::from_str).transpose()?;
+        if let Some(status) = self.child.try_wait()? {
+            bail!("an executor ended with {status}, and last said {latest:?}: {}", self.log()?);
+        }
+        Ok(latest)
+    }
+
+    pub(crate) fn log(&self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&fs::read(&self.log)?).into_owned())
+    }
+
     /// All that it reported, once it has ended.
-    fn reports(&mut self) -> Result<Vec<ExecutorReport>> {
+    pub(crate) fn reports(&mut self) -> Result<Vec<ExecutorReport>> {
         let status = eventually("the end of an executor", DEADLINE, || Ok(self.child.try_wait()?))?;
-        let mut log = String::new();
-        File::open(&self.log)?.read_to_string(&mut log)?;
-        ensure!(status.success(), "an executor ended with {status}: {log}");
+        ensure!(status.success(), "an executor ended with {status}: {}", self.log()?);
         let reports = fs::read_to_string(&self.reports)?;
         Ok(reports.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
     }

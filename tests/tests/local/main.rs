@@ -11,6 +11,7 @@ mod executors;
 mod failures;
 mod golden;
 mod kernels;
+mod partition;
 mod pytorch;
 mod same_weights;
 mod synthetic;
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
             }
             None => same_weights { two_epochs_of_all_images_give_the_same_weights_on_1_to_4_executors }
             None => chaos { a_hundred_killed_executors_lose_no_step }
+            partition::lacks() => partition { both_sides_of_a_link_that_is_cut_go_on_and_agree_when_it_heals }
         });
     }
     suite::main(lockstep::Data::slice, tests)

@@ -4,6 +4,7 @@
 
 use std::{
     io::Write,
+    net::{IpAddr, Ipv4Addr},
     num::NonZeroUsize,
     path::{Path, PathBuf},
     process::Stdio,
@@ -57,9 +58,12 @@ pub(crate) struct Arguments {
     /// Id of the job: executors of another one are refused.
     #[arg(long, env = ENV_JOB_UID, default_value = "local")]
     job_uid: String,
-    /// Meet the others on this machine, by addresses in this folder, without TLS.
+    /// Meet the others by addresses in this folder, without TLS.
     #[arg(long)]
     rendezvous: Option<PathBuf>,
+    /// Address of this machine at which the others of the folder reach this executor.
+    #[arg(long, requires = "rendezvous", default_value = "127.0.0.1")]
+    host: IpAddr,
     /// Threads that compute, instead of the job's number.
     #[arg(long)]
     threads: Option<NonZeroUsize>,
@@ -140,11 +144,11 @@ async fn start(
     reporter: Reporter,
     leave: watch::Receiver<bool>,
 ) -> Result<Ending, Failure> {
-    let Arguments { job, index, job_name, job_uid, rendezvous, threads, unsupervised: _ } = arguments;
+    let Arguments { job, index, job_name, job_uid, rendezvous, host, threads, unsupervised: _ } = arguments;
     let incarnation = reporter.subscribe().borrow().incarnation;
     let (listener, peers, tls) = match rendezvous {
         Some(folder) => {
-            let listener = bind("127.0.0.1", 0).await?;
+            let listener = bind(host, 0).await?;
             let address = listener.local_addr().context(SystemSnafu { action: "listen for executors" })?;
             rendezvous::publish(&folder, index, address)
                 .context(SystemSnafu { action: "publish this address" })?;
@@ -156,7 +160,7 @@ async fn start(
             servers::start(reporter.subscribe(), &tls).await?;
             let peers: AddressBook =
                 Arc::new(move |index| format!("{}:{PEER_PORT}", peer_host(&job_name, index)));
-            (bind("0.0.0.0", PEER_PORT).await?, peers, Some(tls))
+            (bind(Ipv4Addr::UNSPECIFIED.into(), PEER_PORT).await?, peers, Some(tls))
         }
     };
     let job = read_job(&job)?;
@@ -171,7 +175,7 @@ fn read_job(path: &Path) -> Result<ResolvedJob, Failure> {
     serde_json::from_slice(&bytes).context(DecodeJobSnafu { path: name })
 }
 
-async fn bind(host: &str, port: u16) -> Result<TcpListener, Failure> {
+async fn bind(host: IpAddr, port: u16) -> Result<TcpListener, Failure> {
     TcpListener::bind((host, port)).await.context(SystemSnafu { action: "listen for executors" })
 }
 

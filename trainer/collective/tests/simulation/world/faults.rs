@@ -139,7 +139,11 @@ impl World {
             match &mut message {
                 Message::Sum(chunk) | Message::Finished(chunk) => match how {
                     0 => chunk.ballot = Ballot { number, ..chunk.ballot },
-                    1 => chunk.round = chunk.round.wrapping_add(self.rng.below(5)).wrapping_sub(2),
+                    1 => {
+                        chunk.round = chunk.round.wrapping_add(self.rng.below(5)).wrapping_sub(2);
+                        // Of the length of a piece it would be a lie that only the checksum can catch.
+                        chunk.values = [&chunk.values[..], &[0.5; 5]].concat().into();
+                    }
                     2 => chunk.start = self.rng.next(),
                     3 => chunk.node.len = self.rng.next() as u32,
                     4 => chunk.values = vec![0.5; self.rng.below(9) as usize + 5].into(),
@@ -160,6 +164,9 @@ impl World {
             }
             // A real sum of this very round from another place would be a lie that only the checksum can catch.
             let lie = matches!(&message, Message::Lesson(_) | Message::Snapshot(_)) && how == 0;
+            if self.tell {
+                eprintln!("{:>9} garbage to {to} on {connection}: {message:?}", self.now);
+            }
             if !lie {
                 self.after(0, Happening::Deliver { connection, to, message });
             }

@@ -1,0 +1,34 @@
+"""One executor at half speed beside one at full speed."""
+
+from dataclasses import replace
+
+from ..comparison import IMAGES
+from ..contest import Contestant, hold
+from ..lockstep import Job
+from ..section import Section
+
+HALF = 0.5
+GOAL = 0.9
+MICRO_BATCHES = 32
+METHOD = f"""Two executors of one thread, each on a CPU of its own, one of them with a quota of {HALF:.0%} of its CPU's time by
+a cgroup. {MICRO_BATCHES} micro-batches of 16 images a step. What there is to gain is the sum of what each does alone."""
+MEASURED, EVEN = "shared by measured rates", "shared evenly"
+
+
+def measure(context):
+    section = Section("A slow executor", METHOD)
+    fast = Job(context.seconds, global_batch=16 * MICRO_BATCHES)
+    slow = replace(fast, last_cpu_share=HALF)
+    both = replace(slow, executors=2)
+    train = context.lockstep.train
+    contestants = [
+        Contestant("full speed alone", lambda: train(fast)),
+        Contestant("half speed alone", lambda: train(slow)),
+        Contestant(MEASURED, lambda: train(both)),
+        Contestant(EVEN, lambda: train(replace(both, assignment="Even"))),
+    ]
+    outcome = section.take(hold(section.title, contestants, context.rounds))
+    alone = [sum(rates) for rates in zip(outcome.values("full speed alone"), outcome.values("half speed alone"))]
+    for title, goal in ((MEASURED, GOAL), (EVEN, None)):
+        section.compare(f"both, {title}", IMAGES, outcome.values(title), {"the sum of each alone": alone}, goal)
+    return section
