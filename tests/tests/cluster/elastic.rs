@@ -101,7 +101,9 @@ fn lose_the_operator(job: &Job<'_>, world: &World) -> Result<()> {
 fn all_train(job: &Job<'_>) -> Result<Value> {
     job.until("all executors in one view", TRAINING, |job| {
         let counts = &job["status"]["executors"];
-        phase(job) == "Running" && counts["joined"] == counts["desired"]
+        // The budget does not protect a pod that is not ready.
+        let all = ["joined", "ready"].iter().all(|kind| counts[kind] == counts["desired"]);
+        phase(job) == "Running" && all
     })
 }
 

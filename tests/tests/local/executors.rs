@@ -15,6 +15,7 @@ use lockstep_crds::{
 };
 use lockstep_kernels::Isa;
 use lockstep_tests::{machine, wait::eventually};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::lockstep::Data;
@@ -159,15 +160,21 @@ impl Executor {
         Ok(Self { child, log, reports })
     }
 
-    /// What it last reported; an error once it has ended.
-    pub(crate) fn latest(&mut self) -> Result<Option<ExecutorReport>> {
+    /// What it last reported.
+    pub(crate) fn latest(&self) -> Result<Option<ExecutorReport>> {
         let reports = fs::read_to_string(&self.reports)?;
         let whole = reports.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        let latest = whole.lines().next_back().map(serde_json::from_str).transpose()?;
-        if let Some(status) = self.child.try_wait()? {
-            bail!("an executor ended with {status}, and last said {latest:?}: {}", self.log()?);
-        }
-        Ok(latest)
+        Ok(whole.lines().next_back().map(serde_json::from_str).transpose()?)
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn runs(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("no process id")?;
+        Ok(kill_process(pid, signal)?)
     }
 
     pub(crate) fn log(&self) -> Result<String> {

@@ -11,6 +11,7 @@ mod executors;
 mod failures;
 mod golden;
 mod kernels;
+mod kill_points;
 mod partition;
 mod pytorch;
 mod same_weights;
@@ -78,6 +79,10 @@ fn main() -> ExitCode {
             }
             None => same_weights { two_epochs_of_all_images_give_the_same_weights_on_1_to_4_executors }
             None => chaos { a_hundred_killed_executors_lose_no_step }
+            None => kill_points {
+                a_job_killed_at_its_end_or_while_it_prunes_ends_with_the_same_result
+                early_stopping_survives_a_kill_after_every_evaluation
+            }
             partition::lacks() => partition { both_sides_of_a_link_that_is_cut_go_on_and_agree_when_it_heals }
         });
     }

@@ -216,10 +216,19 @@ async fn attempt(run: &RunFolder, network: &Network, request: &Request) -> Resul
     Ok(Saved::Checkpoint { id, round: state.cursor.round, took })
 }
 
+/// Whoever committed the final checkpoint may have died before it pruned.
 async fn clean_up(run: &RunFolder) {
-    match timeout(CLEANING_UP, run.clean_up()).await {
+    let tidy = async {
+        run.prune().await?;
+        run.clean_up().await
+    };
+    match timeout(CLEANING_UP, tidy).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(error = %Report::from_error(&error), "temporary files are left"),
-        Err(_) => tracing::warn!("temporary files are left: storage does not answer in time"),
+        Ok(Err(error)) => {
+            tracing::warn!(error = %Report::from_error(&error), "old checkpoints or temporary files are left");
+        }
+        Err(_) => {
+            tracing::warn!("old checkpoints or temporary files are left: storage does not answer in time");
+        }
     }
 }
