@@ -11,7 +11,7 @@ use crate::training::recoveries;
 use crate::world::{SYSTEM, World};
 
 /// Long enough for all of it.
-const EPOCHS: u32 = 200;
+const EPOCHS: u32 = 120;
 /// A drain that the budget holds up would wait for ever.
 const DRAIN: &str = "20s";
 
