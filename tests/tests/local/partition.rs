@@ -122,6 +122,9 @@ fn steps(executors: &[Executor; 2]) -> Result<Vec<u64>> {
     executors.iter().map(|executor| Ok(executor.latest()?.context("no report")?.step)).collect()
 }
 
+/// Of the namespaces' names.
+const PREFIX: &str = "lockstep-";
+
 /// Two network namespaces, each a machine for the executors in it; they go with this.
 struct Machines {
     names: [String; 2],
@@ -132,7 +135,8 @@ impl Machines {
     const INTERFACE: &str = "wire";
 
     fn connected() -> Result<Self> {
-        let machines = Self { names: ["a", "b"].map(|side| format!("lockstep-{side}-{}", id())) };
+        remove_those_left_behind()?;
+        let machines = Self { names: ["a", "b"].map(|side| format!("{PREFIX}{side}-{}", id())) };
         for name in &machines.names {
             ip(&["netns", "add", name])?;
         }
@@ -151,7 +155,7 @@ impl Machines {
     }
 
     fn set_link(&self, state: &str) -> Result<()> {
-        ip(&["-netns", &self.names[0], "link", "set", Self::INTERFACE, state])
+        ip(&["-netns", &self.names[0], "link", "set", Self::INTERFACE, state]).map(drop)
     }
 
     /// A program of this project, on one of the machines.
@@ -172,9 +176,21 @@ impl Drop for Machines {
     }
 }
 
-fn ip(arguments: &[&str]) -> Result<()> {
+/// By a test that was killed: the name ends with its process's id.
+fn remove_those_left_behind() -> Result<()> {
+    for line in ip(&["netns", "list"])?.lines() {
+        let name = line.split_whitespace().next().unwrap_or_default();
+        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')).map(|(_, id)| id);
+        if owner.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
+            ip(&["netns", "delete", name])?;
+        }
+    }
+    Ok(())
+}
+
+fn ip(arguments: &[&str]) -> Result<String> {
     let output = Command::new("ip").args(arguments).output().context("failed to run ip")?;
     let words = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "ip {} failed: {}", arguments.join(" "), words.trim());
-    Ok(())
+    Ok(String::from_utf8(output.stdout)?)
 }
