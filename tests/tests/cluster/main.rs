@@ -12,6 +12,7 @@ mod job;
 mod life;
 mod refusal;
 mod training;
+mod trouble;
 mod world;
 
 fn main() -> ExitCode {
@@ -56,6 +57,10 @@ fn main() -> ExitCode {
             product => elastic {
                 a_job_lives_through_all_that_an_administrator_does
                 an_autoscaler_finds_the_scale_of_a_job
+            }
+            product => trouble {
+                an_image_that_is_not_there_is_named
+                executors_that_run_out_of_memory_end_the_job_with_the_remedy
             }
             with_hdfs => hdfs {
                 full_storage_shows_in_the_status_until_there_is_room

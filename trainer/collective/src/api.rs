@@ -8,7 +8,7 @@ use crate::part::Shape;
 use crate::tree::{Node, NodeSum};
 use crate::{Part, PerPart};
 
-/// A SHA-256 digest.
+/// A digest of 256 bits.
 pub type Hash = [u8; 32];
 
 /// Who this executor is and when it may start.
