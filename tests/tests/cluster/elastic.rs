@@ -11,13 +11,18 @@ use crate::training::recoveries;
 use crate::world::{SYSTEM, World};
 
 /// Long enough for all of it.
-const EPOCHS: u32 = 120;
+const EPOCHS: u32 = 80;
+/// Four micro-batches: one for each of four executors.
+const GLOBAL_BATCH: u32 = 64;
 /// A drain that the budget holds up would wait for ever.
 const DRAIN: &str = "20s";
 
 /// Scaled from 1 to 4 to 2, a pod deleted, suspended and resumed, the node drained, the operator killed.
 pub(crate) fn a_job_lives_through_all_that_an_administrator_does(world: &World) -> Result<()> {
-    let longer = |job: &mut Value| job["spec"]["training"]["epochs"] = json!(EPOCHS);
+    let longer = |job: &mut Value| {
+        job["spec"]["training"]["epochs"] = json!(EPOCHS);
+        job["spec"]["training"]["globalBatchSize"] = json!(GLOBAL_BATCH);
+    };
     let reference = world.reference_of("elastic", longer)?;
     with_namespace(&world.cluster, "elastic", |kubectl| {
         let job = Job::apply(world, kubectl, |job| {
