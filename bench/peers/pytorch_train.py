@@ -113,5 +113,4 @@ def main():
         dist.destroy_process_group()
 
 
-if __name__ == "__main__":
-    main()
+main()
