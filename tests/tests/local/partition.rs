@@ -20,7 +20,7 @@ use crate::{
 const CUT: Duration = Duration::from_secs(30);
 const DEADLINE: Duration = Duration::from_secs(600);
 /// Far more than can be trained while the link is cut.
-const EPOCHS: u32 = 80;
+const EPOCHS: u32 = 50;
 
 /// Why it cannot run here, if it cannot.
 pub(crate) fn lacks() -> Option<String> {
