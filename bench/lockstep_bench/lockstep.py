@@ -205,7 +205,7 @@ class Run:
             executor = sorted(self.peaks).index(pid)
             if self.job.executors > 1 and (first or not self.first_log_steps()):
                 pin(pid, self.cpus[executor % len(self.cpus)])
-            if self.quota and executor == self.job.executors - 1:
+            if self.quota and first and executor == self.job.executors - 1:
                 self.quota.hold(pid)
         for path in self.folder.glob("tmp/lockstep-run-*/executor-*.log"):
             log = self.logs.setdefault(path.stem, Log(path))

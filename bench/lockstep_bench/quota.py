@@ -32,7 +32,7 @@ class Quota:
     @staticmethod
     def create(parent):
         folder = Path(parent, f"lockstep-bench-{os.getpid()}")
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         return folder
 
     def hold(self, pid):

@@ -258,7 +258,7 @@ pub struct Numerics {
     /// See [`Kernels`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernels: Option<Kernels>,
-    /// Number format. Default Float32.
+    /// See [`Precision`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
 }

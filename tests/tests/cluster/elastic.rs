@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::job::{Job, SOON, TRAINING, phase};
 use crate::training::recoveries;
-use crate::world::{SYSTEM, World};
+use crate::world::World;
 
 /// Long enough for all of it.
 const EPOCHS: u32 = 80;
@@ -32,8 +32,8 @@ pub(crate) fn a_job_lives_through_all_that_an_administrator_does(world: &World) 
         job.until_step(5)?;
         scale(&job, kubectl, 4)?;
         scale(&job, kubectl, 2)?;
-        lose_a_pod(&job, kubectl)?;
-        suspend_and_resume(&job, kubectl)?;
+        lose_a_pod(&job)?;
+        suspend_and_resume(&job)?;
         drain(&job, kubectl)?;
         lose_the_operator(&job, world)?;
         job.until_it_succeeded_as(&reference)?;
@@ -50,22 +50,19 @@ fn scale(job: &Job<'_>, kubectl: &Kubectl<'_>, executors: u32) -> Result<()> {
     goes_on(job)
 }
 
-fn lose_a_pod(job: &Job<'_>, kubectl: &Kubectl<'_>) -> Result<()> {
-    let (before, pod) = (recoveries(&job.get()?), job.pod(1)?);
-    let name = pod["metadata"]["name"].as_str().context("a pod without a name")?;
-    kubectl.run(&["delete", "pod", name, "--wait=false"])?;
+fn lose_a_pod(job: &Job<'_>) -> Result<()> {
+    let before = recoveries(&job.get()?);
+    let pod = job.delete_pod(1)?;
     job.until("a recovery", TRAINING, |job| recoveries(job) > before)?;
     all_train(job)?;
     ensure!(job.pod(1)?["metadata"]["uid"] != pod["metadata"]["uid"], "the deleted pod is still there");
     Ok(())
 }
 
-fn suspend_and_resume(job: &Job<'_>, kubectl: &Kubectl<'_>) -> Result<()> {
-    job.patch(&json!({"spec": {"runPolicy": {"suspend": true}}}))?;
-    job.until("suspension", SOON, |job| phase(job) == "Suspended")?;
-    eventually("the pods to leave", SOON, || Ok(kubectl.list("pods", "")?.is_empty().then_some(())))?;
+fn suspend_and_resume(job: &Job<'_>) -> Result<()> {
+    job.suspend()?;
     let stopped = step(&job.get()?)?;
-    job.patch(&json!({"spec": {"runPolicy": {"suspend": false}}}))?;
+    job.resume()?;
     let resumed = all_train(job)?;
     ensure!(step(&resumed)? >= stopped, "it went on before step {stopped}: {}", resumed["status"]);
     goes_on(job)
@@ -98,8 +95,7 @@ fn one_is_left(job: &Job<'_>, before: u64) -> Result<()> {
 }
 
 fn lose_the_operator(job: &Job<'_>, world: &World) -> Result<()> {
-    let system = world.cluster.kubectl();
-    system.run(&["delete", "pods", "--all", "--namespace", SYSTEM, "--grace-period=0", "--force"])?;
+    world.kill_operator()?;
     goes_on(job)
 }
 

@@ -250,6 +250,25 @@ impl<'a> Job<'a> {
         Ok(events)
     }
 
+    /// Suspends it, and waits until no pod is left.
+    pub(crate) fn suspend(&self) -> Result<()> {
+        self.patch(&json!({"spec": {"runPolicy": {"suspend": true}}}))?;
+        self.until("suspension", SOON, |job| phase(job) == "Suspended")?;
+        eventually("the pods to leave", SOON, || Ok(self.kubectl.list("pods", "")?.is_empty().then_some(())))
+    }
+
+    pub(crate) fn resume(&self) -> Result<()> {
+        self.patch(&json!({"spec": {"runPolicy": {"suspend": false}}}))
+    }
+
+    /// Deletes the pod of an executor without waiting for its end; the pod as it was.
+    pub(crate) fn delete_pod(&self, index: u32) -> Result<Value> {
+        let pod = self.pod(index)?;
+        let name = pod["metadata"]["name"].as_str().context("a pod without a name")?;
+        self.kubectl.run(&["delete", "pod", name, "--wait=false"])?;
+        Ok(pod)
+    }
+
     /// Changes the spec.
     pub(crate) fn patch(&self, patch: &Value) -> Result<()> {
         self.kubectl.run(&[
@@ -273,6 +292,15 @@ pub(crate) fn condition<'a>(job: &'a Value, kind: &str) -> Option<(&'a str, &'a 
     let conditions = job["status"]["conditions"].as_array()?;
     let condition = conditions.iter().find(|condition| condition["type"] == kind)?;
     Some((condition["status"].as_str()?, condition["message"].as_str()?))
+}
+
+/// Fails unless the message of a condition has all of these words.
+pub(crate) fn ensure_says(job: &Value, kind: &str, words: &[&str]) -> Result<()> {
+    let (_, message) = condition(job, kind).with_context(|| format!("no condition {kind}"))?;
+    for word in words {
+        ensure!(message.contains(word), "{word:?} is not in {message:?}");
+    }
+    Ok(())
 }
 
 /// A volume of the node under the name of a claim, as the administrator of a cluster would.

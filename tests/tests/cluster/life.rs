@@ -3,7 +3,6 @@
 use anyhow::{Context as _, Result, ensure};
 use lockstep_tests::namespace::with_namespace;
 use lockstep_tests::wait::eventually;
-use serde_json::json;
 
 use crate::job::{Job, SOON, TRAINING, phase};
 use crate::world::World;
@@ -14,16 +13,14 @@ pub(crate) fn a_suspended_job_goes_on_where_it_was(world: &World) -> Result<()> 
     with_namespace(&world.cluster, "suspended", |kubectl| {
         let job = Job::apply(world, kubectl, |_| {})?;
         let running = job.until_step(5)?;
-        job.patch(&json!({"spec": {"runPolicy": {"suspend": true}}}))?;
-        job.until("suspension", SOON, |job| phase(job) == "Suspended")?;
-        eventually("the pods to leave", SOON, || Ok(kubectl.list("pods", "")?.is_empty().then_some(())))?;
+        job.suspend()?;
 
         let steps = committed_steps(&job)?;
         let last = *steps.last().context("the suspended job left no checkpoint")?;
         let seen = running["status"]["progress"]["step"].as_u64().context("no step")?;
         ensure!(last >= seen, "at step {seen} it was suspended, and its newest checkpoint is of step {last}");
 
-        job.patch(&json!({"spec": {"runPolicy": {"suspend": false}}}))?;
+        job.resume()?;
         let resumed = job.until("training again", TRAINING, |job| {
             phase(job) == "Running" && job["status"]["progress"]["step"].as_u64().is_some()
         })?;

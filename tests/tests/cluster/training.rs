@@ -9,7 +9,7 @@ use lockstep_tests::wait::eventually;
 use serde_json::{Value, json};
 
 use crate::job::{Job, SOON, TRAINING, phase};
-use crate::world::{SYSTEM, World};
+use crate::world::World;
 
 /// The example as it is, seen as users see it: by `kubectl get`.
 pub(crate) fn the_example_trains_on_two_executors_to_the_weights_of_one_process(world: &World) -> Result<()> {
@@ -99,9 +99,7 @@ pub(crate) fn killed_processes_and_deleted_pods_do_not_change_the_weights(world:
             "the Job replaced the pod of a killed process"
         );
 
-        let deleted = job.pod(2)?;
-        let name = deleted["metadata"]["name"].as_str().context("a pod without a name")?;
-        kubectl.run(&["delete", "pod", name, "--wait=false"])?;
+        job.delete_pod(2)?;
         job.until("a recovery from the deleted pod", TRAINING, |job| recoveries(job) >= 2)?;
 
         job.until_it_succeeded_as(&product.reference)?;
@@ -118,8 +116,7 @@ pub(crate) fn training_goes_on_while_the_operator_is_gone(world: &World) -> Resu
         let job = Job::apply(world, kubectl, |_| {})?;
         job.until_step(1)?;
         let before = job.pod(0)?["metadata"]["uid"].clone();
-        let system = world.cluster.kubectl();
-        system.run(&["delete", "pods", "--all", "--namespace", SYSTEM, "--grace-period=0", "--force"])?;
+        world.kill_operator()?;
         job.until_it_succeeded_as(&product.reference)?;
         ensure!(job.pod(0)?["metadata"]["uid"] == before, "the new operator replaced the executors");
         job.until_event("Completed")

@@ -1,10 +1,10 @@
 //! What keeps executors from running is named where users look for it, with what to do.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use lockstep_tests::namespace::with_namespace;
 use serde_json::json;
 
-use crate::job::{Job, SOON, TRAINING, condition, phase};
+use crate::job::{Job, SOON, TRAINING, ensure_says, phase};
 use crate::world::World;
 
 pub(crate) fn an_image_that_is_not_there_is_named(world: &World) -> Result<()> {
@@ -15,10 +15,7 @@ pub(crate) fn an_image_that_is_not_there_is_named(world: &World) -> Result<()> {
             job["spec"]["executorTemplate"]["imagePullPolicy"] = json!("Never");
         })?;
         let stalled = job.until("the missing image in the status", SOON, |job| phase(job) == "Stalled")?;
-        let (_, words) = condition(&stalled, "Progressing").context("no condition Progressing")?;
-        for word in ["lockstep-nowhere", "check executorTemplate.image"] {
-            ensure!(words.contains(word), "{word:?} is not in {words:?}");
-        }
+        ensure_says(&stalled, "Progressing", &["lockstep-nowhere", "check executorTemplate.image"])?;
         job.until_event("Stalled")
     })
 }
@@ -33,10 +30,8 @@ pub(crate) fn executors_that_run_out_of_memory_end_the_job_with_the_remedy(world
             job["spec"]["runPolicy"] = json!({"backoffLimitPerExecutor": 0});
         })?;
         let failed = job.until("failure", TRAINING, |job| phase(job) == "Failed")?;
-        let (_, words) = condition(&failed, "Failed").context("no condition Failed")?;
-        for word in ["ran out of memory", "executorTemplate.resources.limits.memory"] {
-            ensure!(words.contains(word), "{word:?} is not in {words:?}");
-        }
+        let words = ["ran out of memory", "executorTemplate.resources.limits.memory"];
+        ensure_says(&failed, "Failed", &words)?;
         job.until_event("Failed")
     })
 }

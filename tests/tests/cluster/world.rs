@@ -42,6 +42,12 @@ impl World {
         Ok(Self { cluster, product: OnceLock::new() })
     }
 
+    /// Deletes the operator's pods at once; its Deployment makes new ones.
+    pub(crate) fn kill_operator(&self) -> Result<()> {
+        let pods = ["delete", "pods", "--all", "--namespace", SYSTEM, "--grace-period=0", "--force"];
+        self.cluster.kubectl().run(&pods).map(drop)
+    }
+
     pub(crate) fn product(&self) -> Result<&Product> {
         let product = self.product.get_or_init(|| self.install().map_err(|error| format!("{error:#}")));
         product.as_ref().map_err(|error| anyhow!("{error}"))

@@ -36,34 +36,36 @@ fn model(step: u64) -> String {
     format!("step-{step:08}/model.safetensors")
 }
 
+fn has_result(files: &Files) -> bool {
+    files.contains("RESULT.json")
+}
+
 pub(crate) fn a_job_killed_at_its_end_or_while_it_prunes_ends_with_the_same_result(
     data: &Data,
 ) -> Result<()> {
     let undisturbed = tempfile::tempdir()?;
     let (expected, files) = finish(data, undisturbed.path())?;
-    let is_whole = |files: &Files| files.contains("RESULT.json");
     type Moment = (&'static str, fn(&Files) -> bool);
     let moments: [Moment; 5] = [
         ("while the final checkpoint is written", |files| {
-            files.contains(&model(STEPS)) && !files.contains(&manifest(STEPS))
+            files.contains(&model(STEPS)) && !files.contains(&manifest(STEPS)) && !has_result(files)
         }),
-        ("after the final checkpoint, before the test evaluation", |files| files.contains(&manifest(STEPS))),
-        ("before RESULT.json", |files| {
-            // The run log tells of the test.
-            files.contains(&manifest(STEPS)) && !files.contains(&manifest(STEPS - 2))
+        ("after the final checkpoint, before the test evaluation", |files| {
+            files.contains(&manifest(STEPS)) && !has_result(files)
         }),
-        ("after RESULT.json", |files| files.contains("RESULT.json")),
+        ("after the final checkpoint's pruning, before RESULT.json", |files| {
+            files.contains(&manifest(STEPS)) && !files.contains(&manifest(STEPS - 2)) && !has_result(files)
+        }),
+        ("after RESULT.json", has_result),
         ("while an old checkpoint is removed", |files| {
             (1..STEPS).any(|step| {
                 let newer = (step + 1..=STEPS).any(|newer| files.contains(&manifest(newer)));
                 newer && files.contains(&model(step)) && !files.contains(&manifest(step))
-            })
+            }) && !has_result(files)
         }),
     ];
     for (moment, holds) in moments {
-        let has_result = moment == "after RESULT.json";
-        let folder = killed(data, |files| holds(files) && is_whole(files) == has_result)
-            .with_context(|| moment.to_owned())?;
+        let folder = killed(data, holds).with_context(|| moment.to_owned())?;
         let (result, after) = finish(data, folder.path()).with_context(|| format!("killed {moment}"))?;
         ensure!(result == expected, "killed {moment}: {result}\nundisturbed: {expected}");
         ensure!(after == files, "killed {moment}: {after:?}\nundisturbed: {files:?}");

@@ -313,10 +313,16 @@ impl Round {
     /// The pace of `rank` that came, or goes out, with its finished piece at `start`. That of its first piece counts, which
     /// is the same at everybody.
     pub(super) fn hear_pace(&mut self, rank: usize, start: u64, pace: u64) {
-        let first = self.pieces.iter().find(|piece| piece.owner == rank);
-        if first.is_some_and(|piece| piece.start as u64 == start) {
+        let place = usize::try_from(start).ok().and_then(|start| self.places.get(&(rank, start)));
+        if place.is_some_and(|at| self.is_first_of_owner(*at)) {
             self.paces[rank] = pace;
         }
+    }
+
+    /// Pieces come part by part, and within a part owner by owner.
+    fn is_first_of_owner(&self, at: usize) -> bool {
+        let Piece { part, owner, .. } = self.pieces[at];
+        part == self.pieces[0].part && (at == 0 || self.pieces[at - 1].owner != owner)
     }
 
     /// By rank, nanoseconds that a leaf takes; complete when the result is.
