@@ -63,6 +63,8 @@ pub(crate) async fn run(
 ) -> Result<Ending, Failure> {
     reporter.course(&opened.course);
     if let Some(result) = opened.run.result().await.context(CheckpointSnafu)? {
+        // Whoever wrote it may have been killed before it tidied up, and is perhaps who starts here again.
+        saver::clean_up(&opened.run).await;
         reporter.finished(&result, opened.run.uri());
         return Ok(Ending::Done);
     }

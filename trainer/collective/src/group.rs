@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::core::{ConnectionId, Core, Effect, Event, MAX_EXECUTORS, Message};
 use crate::transport::{
-    Acceptor, Certificates, ConnectionIds, Dialer, Incoming, Outgoing, TlsError, accept, dial,
+    Acceptor, Certificates, ConnectionIds, Dialer, Incoming, Listener, Outgoing, TlsError, accept, dial,
 };
 use crate::{Action, Command, Config};
 
@@ -32,9 +32,9 @@ const MAX_WAITING: usize = 4096;
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Where the peers are and how to reach them.
-pub struct GroupOptions {
+pub struct GroupOptions<L = TcpListener> {
     /// Peers of higher index connect here.
-    pub listener: TcpListener,
+    pub listener: L,
     /// Where peers of lower index listen.
     pub peers: AddressBook,
     /// `None`: plain TCP, for one machine.
@@ -87,7 +87,7 @@ impl Group {
     ///
     /// # Errors
     /// [`GroupError`] when the configuration or the certificates cannot be used.
-    pub async fn start(config: Config, options: GroupOptions) -> Result<Self, GroupError> {
+    pub async fn start<L: Listener>(config: Config, options: GroupOptions<L>) -> Result<Self, GroupError> {
         ensure!(config.index < MAX_EXECUTORS, ConfigureSnafu { reason: "the index is too large" });
         ensure!(config.executors >= 1, ConfigureSnafu { reason: "executors is 0" });
         ensure!(config.min_executors >= 1, ConfigureSnafu { reason: "min_executors is 0" });
@@ -101,7 +101,14 @@ impl Group {
         for index in 0..config.index {
             let (peers, identity, ids) = (Arc::clone(&peers), identity.clone(), ids.clone());
             let seed = config.seed.rotate_left(17) ^ config.incarnation;
-            sockets.spawn(dial(Dialer { index, peers, identity, ids, incoming: incoming.clone(), seed }));
+            sockets.spawn(dial::<L::Stream>(Dialer {
+                index,
+                peers,
+                identity,
+                ids,
+                incoming: incoming.clone(),
+                seed,
+            }));
         }
         sockets.spawn(accept(Acceptor { listener, identity, ids, incoming }));
         let (commands, requests) = mpsc::channel(CHANNEL);

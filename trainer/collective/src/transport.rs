@@ -8,10 +8,12 @@ mod accept;
 mod connection;
 mod dial;
 mod handshake;
+mod stream;
 mod tls;
 mod web_socket;
 
 pub use connection::{ConnectionError, Incoming, Outgoing};
+pub use stream::{Listener, Stream};
 pub use tls::{Certificates, TlsError};
 
 pub use web_socket::WebSocketError;
@@ -23,8 +25,6 @@ pub(crate) use dial::{Dialer, dial};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-use tokio::net::TcpStream;
 
 use crate::core::{ConnectionId, Message};
 
@@ -51,8 +51,8 @@ impl ConnectionIds {
 }
 
 /// Chunks are sent in batches with a flush: waiting for more to fill a packet only costs time.
-pub(crate) fn no_delay(stream: &TcpStream) {
-    if let Err(error) = stream.set_nodelay(true) {
+pub(crate) fn no_delay(stream: &impl Stream) {
+    if let Err(error) = stream.set_nodelay() {
         tracing::debug!(%error, "failed to set TCP_NODELAY");
     }
 }

@@ -216,8 +216,9 @@ async fn attempt(run: &RunFolder, network: &Network, request: &Request) -> Resul
     Ok(Saved::Checkpoint { id, round: state.cursor.round, took })
 }
 
-/// Whoever committed the final checkpoint may have died before it pruned.
-async fn clean_up(run: &RunFolder) {
+/// Leaves the folder of a finished job tidy: whoever committed the final checkpoint may have died before it pruned, and whoever
+/// wrote the result before it removed its temporary file.
+pub(super) async fn clean_up(run: &RunFolder) {
     let tidy = async {
         run.prune().await?;
         run.clean_up().await

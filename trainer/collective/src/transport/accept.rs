@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use snafu::{ResultExt, Snafu};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_tungstenite::accept_hdr_async;
@@ -16,13 +15,15 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 
 use super::handshake::Handshake;
 use super::tls::Identity;
-use super::{Connection, ConnectionIds, HANDSHAKE, Incoming, SUBPROTOCOL, TLS_READ, no_delay};
+use super::{
+    Connection, ConnectionIds, HANDSHAKE, Incoming, Listener, SUBPROTOCOL, Stream, TLS_READ, no_delay,
+};
 use crate::core::MAX_EXECUTORS;
 use crate::frame::Codec;
 
 /// What accepting needs.
-pub(crate) struct Acceptor {
-    pub(crate) listener: TcpListener,
+pub(crate) struct Acceptor<L> {
+    pub(crate) listener: L,
     pub(crate) identity: Option<Identity>,
     pub(crate) ids: ConnectionIds,
     pub(crate) incoming: mpsc::Sender<Incoming>,
@@ -39,7 +40,7 @@ enum AcceptError {
 }
 
 /// Accepts for ever. Whatever comes in can only harm its own connection.
-pub(crate) async fn accept(acceptor: Acceptor) {
+pub(crate) async fn accept<L: Listener>(acceptor: Acceptor<L>) {
     let Acceptor { listener, identity, ids, incoming } = acceptor;
     let room = Arc::new(Semaphore::new(2 * MAX_EXECUTORS as usize));
     let mut connections = JoinSet::new();
@@ -66,7 +67,7 @@ pub(crate) async fn accept(acceptor: Acceptor) {
 }
 
 async fn serve(
-    stream: TcpStream,
+    stream: impl Stream,
     identity: Option<Identity>,
     ids: &ConnectionIds,
     incoming: mpsc::Sender<Incoming>,

@@ -6,7 +6,6 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use snafu::{ResultExt, Snafu};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_tungstenite::client_async;
@@ -19,7 +18,8 @@ use super::connection::ConnectionError;
 use super::handshake::Handshake;
 use super::tls::Identity;
 use super::{
-    Connection, ConnectionIds, Dialed, HANDSHAKE, Incoming, SERVER_NAME, SUBPROTOCOL, TLS_READ, no_delay,
+    Connection, ConnectionIds, Dialed, HANDSHAKE, Incoming, SERVER_NAME, SUBPROTOCOL, Stream, TLS_READ,
+    no_delay,
 };
 use crate::AddressBook;
 use crate::frame::Codec;
@@ -68,14 +68,14 @@ impl DialError {
 }
 
 /// Dials for ever.
-pub(crate) async fn dial(dialer: Dialer) {
+pub(crate) async fn dial<S: Stream>(dialer: Dialer) {
     let mut rng = ChaCha8Rng::seed_from_u64(dialer.seed ^ u64::from(dialer.index));
     let mut pause = SHORTEST;
     let mut last = String::new();
     loop {
         let began = Instant::now();
         let keys = ChaCha8Rng::from_rng(&mut rng);
-        let result = attempt(&dialer, keys).await;
+        let result = attempt::<S>(&dialer, keys).await;
         if began.elapsed() >= GOOD {
             pause = SHORTEST;
         }
@@ -102,12 +102,11 @@ pub(crate) async fn dial(dialer: Dialer) {
     }
 }
 
-async fn attempt(dialer: &Dialer, keys: ChaCha8Rng) -> Result<(), DialError> {
+async fn attempt<S: Stream>(dialer: &Dialer, keys: ChaCha8Rng) -> Result<(), DialError> {
     let Dialer { index, peers, identity, ids, incoming, seed: _ } = dialer;
     let address = peers(*index);
     let connect = async {
-        // Resolves the name again every time: a new pod has a new address.
-        let stream = TcpStream::connect(&address).await.context(ConnectSnafu { address: &address })?;
+        let stream = S::connect(&address).await.context(ConnectSnafu { address: &address })?;
         no_delay(&stream);
         Ok(stream)
     };

@@ -1,12 +1,11 @@
 //! An executor's loop around a toy model, as the crate's documentation describes it.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lockstep_collective::transport::SERVER_NAME;
+use lockstep_collective::transport::{Listener, SERVER_NAME};
 use lockstep_collective::tree::{Node, NodeSum, PartFolders, Tree};
 use lockstep_collective::{
     Action, Certificates, Command, Config, Group, GroupError, GroupOptions, Part, Plan,
@@ -88,7 +87,7 @@ pub fn certificates() -> Certificates {
     }
 }
 
-pub struct Executor {
+pub struct Executor<L = TcpListener> {
     pub index: u32,
     pub executors: u32,
     pub join_grace: Duration,
@@ -97,8 +96,8 @@ pub struct Executor {
     pub fingerprint: [u8; 32],
     pub tls: Option<Certificates>,
     pub progress: Arc<AtomicU64>,
-    listener: TcpListener,
-    addresses: Vec<SocketAddr>,
+    listener: L,
+    addresses: Vec<String>,
 }
 
 pub struct Outcome {
@@ -107,8 +106,9 @@ pub struct Outcome {
     pub snapshots: u64,
 }
 
-impl Executor {
-    pub fn new(index: u32, executors: u32, listener: TcpListener, addresses: Vec<SocketAddr>) -> Self {
+impl<L: Listener> Executor<L> {
+    /// `addresses`: `host:port` of every executor.
+    pub fn new(index: u32, executors: u32, listener: L, addresses: &[impl ToString]) -> Self {
         Self {
             index,
             executors,
@@ -119,7 +119,7 @@ impl Executor {
             tls: None,
             progress: Arc::new(AtomicU64::new(0)),
             listener,
-            addresses,
+            addresses: addresses.iter().map(ToString::to_string).collect(),
         }
     }
 
@@ -149,7 +149,7 @@ impl Executor {
             seed: start,
         };
         let addresses = self.addresses;
-        let peers = Arc::new(move |index: u32| addresses[index as usize].to_string());
+        let peers = Arc::new(move |index: u32| addresses[index as usize].clone());
         let group =
             Group::start(config, GroupOptions { listener: self.listener, peers, tls: self.tls }).await?;
         Ok(group)

@@ -1,8 +1,9 @@
-//! The real thing on loopback: groups over real sockets, plain and with mutual TLS.
+//! The real thing: groups over real sockets of loopback, plain and with mutual TLS, and over a simulated network.
 
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 mod executor;
+mod simulated_network;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ async fn train(members: u32, tls: Option<Certificates>) {
     let (listeners, addresses) = listeners(members as usize).await;
     let mut running = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
-        let mut executor = Executor::new(index as u32, members, listener, addresses.clone());
+        let mut executor = Executor::new(index as u32, members, listener, &addresses);
         executor.tls = tls.clone();
         running.push(tokio::spawn(executor.run(job)));
     }
@@ -92,7 +93,7 @@ async fn a_cut_connection_costs_no_bits() {
                 *to = proxy(*to, Arc::clone(&cut)).await;
             }
         }
-        running.push(Executor::new(index as u32, 3, listener, addresses));
+        running.push(Executor::new(index as u32, 3, listener, &addresses));
     }
     let progress = running[0].progress.clone();
     let running: Vec<_> = running.into_iter().map(|executor| tokio::spawn(executor.run(job))).collect();
@@ -120,7 +121,7 @@ async fn a_killed_executor_is_replaced_while_the_others_train() {
     let (mut listeners, addresses) = listeners(3).await;
     let tls = certificates();
     let executor = |index: u32, listener| {
-        let mut executor = Executor::new(index, 3, listener, addresses.clone());
+        let mut executor = Executor::new(index, 3, listener, &addresses);
         executor.tls = Some(tls.clone());
         executor
     };
@@ -156,9 +157,9 @@ async fn an_executor_of_another_kind_waits_and_says_why() {
         |executor: &mut Executor| executor.fingerprint = [9; 32],
     ] {
         let (mut listeners, addresses) = listeners(2).await;
-        let mut other = Executor::new(1, 1, listeners.pop().unwrap(), addresses.clone());
+        let mut other = Executor::new(1, 1, listeners.pop().unwrap(), &addresses);
         change(&mut other);
-        let first = Executor::new(0, 1, listeners.pop().unwrap(), addresses);
+        let first = Executor::new(0, 1, listeners.pop().unwrap(), &addresses);
         let progress = first.progress.clone();
         let first = tokio::spawn(first.run(job));
         while progress.load(Ordering::Relaxed) < 3 {
@@ -194,8 +195,8 @@ async fn is_asked(group: &mut Group) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn executors_of_one_job_meet() {
     let (mut listeners, addresses) = listeners(2).await;
-    let mut other = Executor::new(1, 2, listeners.pop().unwrap(), addresses.clone()).start_ready().await;
-    let mut first = Executor::new(0, 2, listeners.pop().unwrap(), addresses).start_ready().await;
+    let mut other = Executor::new(1, 2, listeners.pop().unwrap(), &addresses).start_ready().await;
+    let mut first = Executor::new(0, 2, listeners.pop().unwrap(), &addresses).start_ready().await;
     assert!(is_asked(&mut first).await && is_asked(&mut other).await);
 }
 
@@ -203,9 +204,9 @@ async fn executors_of_one_job_meet() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_job_on_the_same_name_is_turned_away() {
     let (mut listeners, addresses) = listeners(2).await;
-    let mut stranger = Executor::new(1, 2, listeners.pop().unwrap(), addresses.clone());
+    let mut stranger = Executor::new(1, 2, listeners.pop().unwrap(), &addresses);
     stranger.job_uid = "another job".to_owned();
-    let first = Executor::new(0, 2, listeners.pop().unwrap(), addresses);
+    let first = Executor::new(0, 2, listeners.pop().unwrap(), &addresses);
     let (mut first, mut stranger) = (first.start_ready().await, stranger.start_ready().await);
     assert!(!is_asked(&mut first).await && !is_asked(&mut stranger).await, "they met");
 }
@@ -218,9 +219,7 @@ async fn garbage_on_the_port_does_not_hurt() {
     let running: Vec<_> = listeners
         .into_iter()
         .enumerate()
-        .map(|(index, listener)| {
-            tokio::spawn(Executor::new(index as u32, 2, listener, addresses.clone()).run(job))
-        })
+        .map(|(index, listener)| tokio::spawn(Executor::new(index as u32, 2, listener, &addresses).run(job)))
         .collect();
     let stop = Arc::new(AtomicBool::new(false));
     let noise = tokio::spawn({
@@ -274,14 +273,14 @@ async fn garbage_on_the_port_does_not_hurt() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_of_another_authority_gets_nowhere() {
     let (mut listeners, addresses) = listeners(2).await;
-    let mut stranger = Executor::new(1, 2, listeners.pop().unwrap(), addresses.clone());
+    let mut stranger = Executor::new(1, 2, listeners.pop().unwrap(), &addresses);
     stranger.tls = Some(certificates());
-    let mut first = Executor::new(0, 2, listeners.pop().unwrap(), addresses);
+    let mut first = Executor::new(0, 2, listeners.pop().unwrap(), &addresses);
     first.tls = Some(certificates());
     let (mut first, mut stranger) = (first.start_ready().await, stranger.start_ready().await);
     assert!(!is_asked(&mut first).await && !is_asked(&mut stranger).await, "they met");
     let (address, ours) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), certificates());
-    let mut broken = Executor::new(0, 1, address, Vec::new());
+    let mut broken = Executor::new(0, 1, address, &["unused"]);
     broken.tls = Some(Certificates { key: b"no key".to_vec(), ..ours });
     assert!(broken.try_start().await.is_err());
 }

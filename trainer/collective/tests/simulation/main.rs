@@ -84,7 +84,7 @@ const ALL: Faults = Faults { crashes: true, cuts: true, freezes: true, leaves: t
 
 #[test]
 fn any_faults_leave_the_bits_and_the_progress() {
-    let stats = for_seeds(300, |seed| run(storm(seed, ALL)).stats);
+    let stats = for_seeds(6000, |seed| run(storm(seed, ALL)).stats);
     let sum = |what: fn(&Stats) -> u64| stats.iter().map(what).sum::<u64>();
     println!(
         "{} jobs: {} crashes, {} cuts, {} freezes, {} leaves, {} damaged messages; {} views, {} snapshots",
@@ -107,23 +107,23 @@ fn any_faults_leave_the_bits_and_the_progress() {
 
 #[test]
 fn crashes_alone_leave_the_bits_and_the_progress() {
-    for_seeds(60, |seed| run(storm(seed, Faults { crashes: true, ..NONE })).stats);
+    for_seeds(1000, |seed| run(storm(seed, Faults { crashes: true, ..NONE })).stats);
 }
 
 #[test]
 fn cuts_alone_leave_the_bits_and_the_progress() {
-    for_seeds(60, |seed| run(storm(seed, Faults { cuts: true, ..NONE })).stats);
+    for_seeds(1000, |seed| run(storm(seed, Faults { cuts: true, ..NONE })).stats);
 }
 
 #[test]
 fn leaves_alone_leave_the_bits_and_the_progress() {
-    for_seeds(60, |seed| run(storm(seed, Faults { leaves: true, ..NONE })).stats);
+    for_seeds(1000, |seed| run(storm(seed, Faults { leaves: true, ..NONE })).stats);
 }
 
 /// Connections break and return while ballots are open: what was sent in between is lost, and nobody may count on it.
 #[test]
 fn connections_that_break_and_return_within_a_ballot_leave_the_bits_and_the_progress() {
-    let stats = for_seeds(100, |seed| {
+    let stats = for_seeds(1000, |seed| {
         let setup = storm(seed, Faults { flaps: true, ..NONE });
         run(Setup { executors: 3 + seed as u32 % 3, min_executors: 1 + seed as u32 % 2, ..setup }).stats
     });
