@@ -19,7 +19,7 @@ from .processes import Failed
 from .section import Section
 
 ROWS = ["train_step", "executors", "threads", "all_reduce", "start", "memory", "image"]
-ROWS += ["kernels", "growth", "straggler", "storage"]
+ROWS += ["kernels", "growth", "straggler", "kills", "storage"]
 QUICK_ROWS = ["train_step", "executors", "all_reduce"]
 FULL = {"rounds": 5, "seconds": 5.0}
 QUICK = {"rounds": 2, "seconds": 2.0}

@@ -3,15 +3,18 @@
 from dataclasses import replace
 
 from ..comparison import IMAGES
-from ..contest import Contestant, hold
+from ..contest import Contestant, Sample, hold
 from ..lockstep import Job
+from ..processes import in_threads
 from ..section import Section
 
 HALF = 0.5
 GOAL = 0.9
 MICRO_BATCHES = 32
 METHOD = f"""Two executors of one thread, each on a CPU of its own, one of them with a quota of {HALF:.0%} of its CPU's time by
-a cgroup. {MICRO_BATCHES} micro-batches of 16 images a step. What there is to gain is the sum of what each does alone."""
+a cgroup. {MICRO_BATCHES} micro-batches of 16 images a step. What there is to gain is the sum of what each does alone; what two
+CPUs that share a core, its caches and its memory give at most is what two jobs that do not know of each other do at once."""
+APART = "two jobs at once, full and half speed"
 MEASURED, EVEN = "shared by measured rates", "shared evenly"
 
 
@@ -24,6 +27,7 @@ def measure(context):
     contestants = [
         Contestant("full speed alone", lambda: train(fast)),
         Contestant("half speed alone", lambda: train(slow)),
+        Contestant(APART, lambda: at_once(context, fast, slow)),
         Contestant(MEASURED, lambda: train(both)),
         Contestant(EVEN, lambda: train(replace(both, assignment="Even"))),
     ]
@@ -31,4 +35,12 @@ def measure(context):
     alone = [sum(rates) for rates in zip(outcome.values("full speed alone"), outcome.values("half speed alone"))]
     for title, goal in ((MEASURED, GOAL), (EVEN, None)):
         section.compare(f"both, {title}", IMAGES, outcome.values(title), {"the sum of each alone": alone}, goal)
+    section.compare(f"both, {MEASURED}, of two jobs", IMAGES, outcome.values(MEASURED), {APART: outcome.values(APART)}, GOAL)
     return section
+
+
+def at_once(context, fast, slow):
+    """Two independent jobs at the same time, a CPU each; their rates added."""
+    train, cpus = context.lockstep.train, context.machine.cpus_of(2, 1)
+    samples = in_threads([lambda job=job, own=own: train(job, cpus=[own]) for job, own in zip((fast, slow), cpus)])
+    return Sample(sum(sample.value for sample in samples))
