@@ -6,6 +6,7 @@ use lockstep_tests::machine;
 use lockstep_tests::suite::{self, Test};
 
 mod elastic;
+mod endings;
 mod harness;
 mod hdfs;
 mod job;
@@ -57,6 +58,11 @@ fn main() -> ExitCode {
             product => elastic {
                 a_job_lives_through_all_that_an_administrator_does
                 an_autoscaler_finds_the_scale_of_a_job
+            }
+            product => endings {
+                a_permanent_error_ends_the_job_at_once_with_the_executors_last_words
+                crashes_are_counted_and_disruptions_are_not
+                a_finished_job_goes_when_its_time_is_over
             }
             product => trouble {
                 an_image_that_is_not_there_is_named
