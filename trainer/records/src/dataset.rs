@@ -13,6 +13,7 @@ use crate::{
         ManifestSizeSnafu, ManifestSnafu, MissingShardSnafu, NoSuchRecordSnafu, OpenSnafu, ShardSizeSnafu,
     },
     manifest::{self, Manifest},
+    pixels::ImageFormat,
 };
 
 /// A whole, readable data set. Cheap to clone.
@@ -96,6 +97,12 @@ impl Dataset {
     /// Size of every image.
     pub fn shape(&self) -> Shape {
         self.inner.manifest.shape
+    }
+
+    /// How every image stands in its record.
+    pub fn image_format(&self) -> ImageFormat {
+        let Manifest { encoding, layout, shape, .. } = self.inner.manifest;
+        ImageFormat { encoding, layout, shape }
     }
 
     /// Names of the classes, in the order of the labels.

@@ -2,7 +2,7 @@
 
 use snafu::Snafu;
 
-use crate::{Shape, example, framing, manifest};
+use crate::{example, framing, manifest, pixels};
 
 /// A failed action on a data set.
 #[derive(Debug, Snafu)]
@@ -124,20 +124,15 @@ pub enum Error {
         /// Number of classes.
         classes: usize,
     },
-    /// An image of another size than the manifest says.
-    #[snafu(display(
-        "failed to read the record in {shard} at byte {offset}: its image has {found} bytes, {shape} needs {}",
-        shape.bytes()
-    ))]
-    ImageSize {
+    /// An image that is not what the manifest says.
+    #[snafu(display("failed to read the record in {shard} at byte {offset}"))]
+    Image {
         /// URI of the shard.
         shard: String,
         /// Where the record begins.
         offset: u64,
-        /// Bytes of the image.
-        found: usize,
-        /// Of every image.
-        shape: Shape,
+        /// What is wrong with it.
+        source: pixels::Error,
     },
 }
 
@@ -155,7 +150,7 @@ impl Error {
             | Self::Frame { .. }
             | Self::Example { .. }
             | Self::Label { .. }
-            | Self::ImageSize { .. } => false,
+            | Self::Image { .. } => false,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The flow: [`prepare`] turns a source into TFRecord shards and a manifest; [`Dataset`] opens those; [`order`] says
 //! which record stands at which position of an epoch; [`RecordReader`] gives any record by its number. Below them:
-//! [`framing`] (TFRecord), [`example`] (`tf.train.Example`), [`manifest`] (`dataset.json`).
+//! [`framing`] (TFRecord), [`example`] (`tf.train.Example`), [`pixels`] (the image in it), [`manifest`] (`dataset.json`).
 //!
 //! Neighbours: `lockstep-storage` holds the bytes, `lockstep-rng` orders the records, the trainer's loop reads them.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -11,6 +11,7 @@ pub mod example;
 pub mod framing;
 pub mod manifest;
 pub mod order;
+pub mod pixels;
 pub mod prepare;
 
 mod dataset;
@@ -20,7 +21,7 @@ mod reader;
 pub use dataset::{Dataset, Location};
 pub use error::Error;
 pub use example::FeatureNames;
-pub use manifest::{Layout, Shape};
+pub use manifest::{Encoding, Layout, Shape};
 pub use reader::{RecordReader, Sample};
 
 /// What opening and reading a data set return.

@@ -25,7 +25,8 @@ pub const MAX_BYTES: u64 = 64 << 20;
 const MAX_CLASSES: usize = 65_536;
 const MAX_SHARDS: usize = 100_000;
 const MAX_NAME_BYTES: usize = 255;
-const MAX_SIDE: u32 = 16_384;
+/// Longest side of an image, pixels.
+pub(crate) const MAX_SIDE: u32 = 16_384;
 const MAX_CHANNELS: u32 = 16;
 
 /// Size of every image.
@@ -70,6 +71,10 @@ pub enum Layout {
 pub enum Encoding {
     /// One byte a value, nothing else.
     Raw,
+    /// A whole PNG file.
+    Png,
+    /// A whole JPEG file.
+    Jpeg,
 }
 
 /// Where the records came from; for people, not part of the content.

@@ -4,6 +4,7 @@
 //! them. [`RecordReader::fetch`] brings them in large pieces, in the order of their places; what has come stays
 //! until it was asked for, and longer while there is room. Nothing that is returned depends on what was kept.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,11 +15,10 @@ use snafu::{ResultExt, ensure};
 use tokio::sync::Notify;
 
 use crate::{
-    Dataset, FeatureNames, Layout, Location, Result,
-    error::{ExampleSnafu, FrameSnafu, ImageSizeSnafu, LabelSnafu, ReadSnafu, ShardSizeSnafu},
+    Dataset, Error, FeatureNames, Location, Result,
+    error::{ExampleSnafu, FrameSnafu, LabelSnafu, ReadSnafu, ShardSizeSnafu},
     example::Example,
     framing,
-    manifest::Encoding,
 };
 
 mod ranges;
@@ -240,13 +240,10 @@ impl RecordReader {
         let classes = self.dataset.classes().len();
         let known = usize::try_from(label).is_ok_and(|label| label < classes);
         ensure!(known, LabelSnafu { shard: shard(), offset, label, classes });
-        let shape = self.dataset.shape();
-        let found = image.len();
-        ensure!(found == shape.bytes(), ImageSizeSnafu { shard: shard(), offset, found, shape });
-        let manifest = self.dataset.manifest();
-        let pixels = match (manifest.encoding, manifest.layout) {
-            (Encoding::Raw, Layout::Hwc) => Bytes::copy_from_slice(&image),
-            (Encoding::Raw, Layout::Chw) => hwc_of_chw(&image, shape.channels as usize).into(),
+        let pixels = match self.dataset.image_format().decode(&image) {
+            Ok(Cow::Borrowed(pixels)) => Bytes::copy_from_slice(pixels),
+            Ok(Cow::Owned(pixels)) => pixels.into(),
+            Err(source) => return Err(Error::Image { shard: shard(), offset, source }),
         };
         Ok(Sample { label: label as u32, pixels })
     }
@@ -265,14 +262,4 @@ impl Drop for Reserved<'_> {
         drop(shelf);
         self.reader.changed.notify_waiters();
     }
-}
-
-fn hwc_of_chw(image: &[u8], channels: usize) -> Vec<u8> {
-    let mut pixels = vec![0; image.len()];
-    for (channel, plane) in image.chunks_exact(image.len() / channels).enumerate() {
-        for (pixel, value) in pixels.chunks_exact_mut(channels).zip(plane) {
-            pixel[channel] = *value;
-        }
-    }
-    pixels
 }

@@ -32,6 +32,8 @@ pub(super) fn text(manifest: &Manifest) -> String {
     };
     let encoding = match encoding {
         Encoding::Raw => "raw",
+        Encoding::Png => "png",
+        Encoding::Jpeg => "jpeg",
     };
     let mut text = format!("lockstep data set {version}\nimages {shape} {layout} {encoding}\n");
     let quoted = |name: &str| serde_json::Value::from(name).to_string();

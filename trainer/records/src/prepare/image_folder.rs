@@ -9,7 +9,10 @@ use std::{
     sync::Arc,
 };
 
-use image::{DynamicImage, ImageReader, imageops::FilterType};
+use image::{
+    DynamicImage, GrayImage, ImageError, ImageFormat, ImageReader, RgbImage, error::DecodingError,
+    imageops::FilterType,
+};
 use lockstep_rng::{Domain, Stream};
 use snafu::{OptionExt, ResultExt, ensure};
 
@@ -18,7 +21,7 @@ use super::{
     error::{DecodeSnafu, ImageSizeSnafu, ImageSnafu, LayoutSnafu, ReadSourceSnafu},
     source::{Images, Source, base_name},
 };
-use crate::Shape;
+use crate::{Shape, pixels};
 
 /// How images become records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -129,10 +132,26 @@ impl Images for Folder {
 fn decode(path: &Path) -> Result<DynamicImage> {
     let reader = ImageReader::open(path).context(ReadSourceSnafu { path })?;
     let reader = reader.with_guessed_format().context(ReadSourceSnafu { path })?;
-    let image = reader.decode().context(DecodeSnafu { path })?;
+    let image = match reader.format() {
+        Some(ImageFormat::Jpeg) => decode_jpeg(path)?,
+        _ => reader.decode().context(DecodeSnafu { path })?,
+    };
     let opaque = !image.color().has_alpha() || image.to_rgba8().pixels().all(|pixel| pixel.0[3] == 255);
     ensure!(opaque, ImageSnafu { path, reason: "it is transparent in places, which a record cannot say" });
     Ok(image)
+}
+
+/// As a record's JPEG is decoded: the same on every processor, and not at all where it is damaged.
+fn decode_jpeg(path: &Path) -> Result<DynamicImage> {
+    let file = std::fs::read(path).context(ReadSourceSnafu { path })?;
+    let damaged = |error| ImageError::Decoding(DecodingError::new(ImageFormat::Jpeg.into(), error));
+    let (Shape { height, width, channels }, pixels) =
+        pixels::decode_any(&file).map_err(damaged).context(DecodeSnafu { path })?;
+    let image = match channels {
+        1 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::from),
+        _ => RgbImage::from_raw(width, height, pixels).map(DynamicImage::from),
+    };
+    Ok(image.expect("there are as many pixels as the size says"))
 }
 
 /// The folders in a folder by name, sorted; nothing else may be in it.

@@ -3,6 +3,7 @@
 use lockstep_records::{
     Dataset, Error, FeatureNames, Layout, RecordReader, Result, Sample,
     example::{self, Example},
+    pixels,
 };
 
 use crate::support::{CLASSES, Made, SHAPE, example, image, made, of_records};
@@ -97,7 +98,10 @@ async fn a_label_that_is_no_class_is_reported() {
 async fn an_image_of_another_size_is_reported() {
     for bytes in [0, SHAPE.bytes() - 1, SHAPE.bytes() + 1, 3 * SHAPE.bytes()] {
         let error = refusal_of(example(&vec![0; bytes], 0)).await;
-        assert!(matches!(error, Error::ImageSize { found, .. } if found == bytes), "{error:?}");
+        assert!(
+            matches!(error, Error::Image { source: pixels::Error::Length { found, .. }, .. } if found == bytes),
+            "{error:?}"
+        );
     }
 }
 
