@@ -79,16 +79,12 @@ pub(crate) fn ending(pod: &Pod) -> Option<Ending> {
     })
 }
 
-/// The last line of a log, at most 500 characters of it.
+/// What the last line of a log says, at most 500 characters of it. Executors log JSON, and what ends them may not.
 fn last_line(text: &str) -> String {
-    text.lines()
-        .rev()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or_default()
-        .trim()
-        .chars()
-        .take(500)
-        .collect()
+    let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
+    let entry: Option<serde_json::Value> = serde_json::from_str(line).ok();
+    let message = entry.as_ref().and_then(|entry| entry["fields"]["message"].as_str());
+    message.unwrap_or(line).chars().take(500).collect()
 }
 
 impl Ending {
@@ -184,6 +180,9 @@ mod tests {
         assert_eq!(ending_of_report.condition_reason(), "BadData");
         let log = ended_pod(1, 101, "Error", "starting\nthread main panicked\n\n");
         assert_eq!(ending(&log).unwrap().words.as_deref(), Some("thread main panicked"));
+        let line = r#"{"timestamp":"2026-01-01T00:00:00Z","level":"INFO","fields":{"message":"waiting","reason":"x"}}"#;
+        let log = ended_pod(1, 137, "Error", line);
+        assert_eq!(ending(&log).unwrap().words.as_deref(), Some("waiting"));
     }
 
     #[test]

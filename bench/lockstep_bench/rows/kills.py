@@ -17,14 +17,14 @@ from ..section import Section, Table
 
 EXECUTORS = 4
 GLOBAL_BATCH = 128
-KILLS, ELASTIC_KILLS = 40, 8
+KILLS, ELASTIC_KILLS = 100, 8
 # 10,000 images.
 STEPS_PER_EPOCH = 78
-EPOCHS, ELASTIC_EPOCHS = 3, 6
+EPOCHS, ELASTIC_EPOCHS = 8, 6
 SEED = 1
 # One kill after another, when training goes on since some steps.
 STEPS_BETWEEN_KILLS = 30
-TIMEOUT_SECONDS = 900
+TIMEOUT_SECONDS = 1800
 # Without it a restarted worker reads the addresses of the dead ones and gives up: pytorch/pytorch issue 135712.
 OWN_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 METHOD = f"""{EXECUTORS} executors or workers with a thread each on all CPUs, global batch {GLOBAL_BATCH}, epochs of {STEPS_PER_EPOCH}

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lockstep_tests::kubectl::Kubectl;
 use lockstep_tests::namespace::with_namespace;
 use lockstep_tests::process;
 use lockstep_tests::wait::eventually;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::job::{Job, SOON, TRAINING, ensure_says, phase};
 use crate::training::recoveries;
@@ -40,11 +40,12 @@ pub(crate) fn a_permanent_error_ends_the_job_at_once_with_the_executors_last_wor
 
 fn uids(kubectl: &Kubectl<'_>) -> Result<Vec<String>> {
     let pods = kubectl.list("pods", "")?;
-    let uid = |pod: &serde_json::Value| pod["metadata"]["uid"].as_str().map(str::to_owned).context("no uid");
+    let uid = |pod: &Value| pod["metadata"]["uid"].as_str().map(str::to_owned).context("no uid");
     pods.iter().map(uid).collect()
 }
 
-/// With no crash allowed, two deleted pods are none, and a process that dies again and again is one.
+/// With no crash allowed, two deleted pods are none, and a process that dies again and again is one: its executor is given up, and
+/// with the last of them the job.
 pub(crate) fn crashes_are_counted_and_disruptions_are_not(world: &World) -> Result<()> {
     world.product()?;
     with_namespace(&world.cluster, "crashes", |kubectl| {
@@ -62,23 +63,42 @@ pub(crate) fn crashes_are_counted_and_disruptions_are_not(world: &World) -> Resu
                     && job["status"]["executors"]["joined"] == 2
             })?;
         }
-        let mut kills = 0;
-        let failed = eventually("the job to give up", TRAINING, || {
-            let state = job.get()?;
-            match phase(&state) {
-                "Failed" => return Ok(Some(state)),
-                "Succeeded" => bail!("it succeeded after {kills} kills"),
-                _ => {}
-            }
-            // Between two processes there is none.
-            if let Ok(process) = job.training_process(1) {
-                kills += u32::from(process::kill(process.pid).is_ok());
-            }
-            Ok(None)
-        })?;
-        ensure!(kills > 5, "{kills} kills were enough");
-        ensure_says(&failed, "Failed", &["executor 1"])
+        let alone = killed_until(&job, 1, |state| progressing(state) == "ExecutorsGivenUp")?;
+        ensure!(phase(&alone) == "Running", "the other one does not train on: {}", alone["status"]);
+        ensure_says(
+            &alone,
+            "Progressing",
+            &["1 of 2 executors train", "executor 1", "backoffLimitPerExecutor"],
+        )?;
+        job.until_event("ExecutorGivenUp")?;
+        let failed = killed_until(&job, 0, |state| phase(state) == "Failed")?;
+        ensure_says(&failed, "Failed", &["executor 0"])
     })
+}
+
+/// Kills the executor's process whenever there is one, until `holds`; each has several lives.
+fn killed_until(job: &Job<'_>, index: u32, holds: impl Fn(&Value) -> bool) -> Result<Value> {
+    let mut kills = 0;
+    let state = eventually("the end of kills", TRAINING, || {
+        let state = job.get()?;
+        if holds(&state) {
+            return Ok(Some(state));
+        }
+        ensure!(phase(&state) != "Succeeded", "it succeeded after {kills} kills");
+        // Between two processes there is none.
+        if let Ok(process) = job.training_process(index) {
+            kills += u32::from(process::kill(process.pid).is_ok());
+        }
+        Ok(None)
+    })?;
+    ensure!(kills > 5, "{kills} kills were enough");
+    Ok(state)
+}
+
+fn progressing(state: &Value) -> &str {
+    let conditions = state["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let condition = conditions.iter().find(|condition| condition["type"] == "Progressing");
+    condition.and_then(|condition| condition["reason"].as_str()).unwrap_or_default()
 }
 
 /// Neither before its time nor never.

@@ -189,6 +189,8 @@ struct State<'a> {
     endings: &'a [pods::Ending],
 }
 
+/// Reason of the condition Progressing while training goes on without executors that crashed too often.
+pub(super) const EXECUTORS_GIVEN_UP: &str = "ExecutorsGivenUp";
 const STORAGE_FULL: &str = "StorageFull";
 const STORAGE_UNAVAILABLE: &str = "StorageUnavailable";
 /// Reasons of the condition Progressing while storage refuses something.
@@ -256,6 +258,11 @@ impl State<'_> {
                 self.storage_trouble().unwrap_or_else(|| ("Training", "all executors train".to_owned()));
             return verdict(Phase::Running, reason, message);
         }
+        if joined > 0
+            && let Some(message) = self.given_up()
+        {
+            return verdict(Phase::Running, EXECUTORS_GIVEN_UP, message);
+        }
         if joined > 0 {
             let lost = self.previous.executors.is_some_and(|counts| counts.joined > joined)
                 || was == Some(Phase::Recovering);
@@ -281,6 +288,25 @@ impl State<'_> {
         } else {
             verdict(Phase::Starting, "Starting", message)
         }
+    }
+
+    /// Which executors are not replaced any more, if no other is missing: training goes on without them.
+    fn given_up(&self) -> Option<String> {
+        let status = self.job.status.as_ref()?;
+        let failed = indexes(status.failed_indexes.as_deref().unwrap_or_default());
+        let gone = count(failed.iter());
+        if gone == 0 || self.joined + gone < self.executors {
+            return None;
+        }
+        let crash = self.endings.iter().rfind(|ending| {
+            ending.exit_code != 0 && ending.index.is_some_and(|index| failed.contains(&index))
+        });
+        let crash = crash.map_or_else(|| format!("executors {failed:?} crashed"), pods::Ending::describe);
+        let (joined, wanted) = (self.joined, self.executors);
+        Some(format!(
+            "{joined} of {wanted} executors train; {crash}; it crashed more often than runPolicy.backoffLimitPerExecutor \
+             allows and is not replaced; a new job with the same checkpoint.uri goes on from here with all"
+        ))
     }
 
     /// The pods that need it only say that they are being made.
@@ -349,6 +375,15 @@ impl State<'_> {
             None => ("ExecutorFailed", of_job),
         }
     }
+}
+
+/// The numbers of a list such as `1,3-5,7`, as a Job's status has it. A part that is no such thing counts for nothing.
+fn indexes(list: &str) -> Vec<u32> {
+    let part = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    };
+    list.split(',').filter_map(part).flatten().take(lockstep_crds::spec::EXECUTORS_MAX as usize).collect()
 }
 
 fn job_condition<'a>(job: &'a Job, kind: &str) -> Option<&'a JobCondition> {

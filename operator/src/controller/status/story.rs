@@ -1,6 +1,6 @@
 //! The events of a job: what changed from one status to the next, in the words of its user.
 
-use super::plan::{STORAGE_REASONS, is_true, reason_of_progress};
+use super::plan::{EXECUTORS_GIVEN_UP, STORAGE_REASONS, is_true, reason_of_progress};
 use kube::runtime::events::EventType;
 use lockstep_crds::status::{CnnTrainingJobStatus, ExecutorCounts, Phase};
 
@@ -72,6 +72,10 @@ pub(crate) fn story(previous: &CnnTrainingJobStatus, next: &CnnTrainingJobStatus
             "Recovered",
             format!("all {} executors train again; {}", is.desired, at(next)),
         );
+    }
+    let gave_up = |status| reason_of_progress(status).filter(|(reason, _)| *reason == EXECUTORS_GIVEN_UP);
+    if let (None, Some((_, words))) = (gave_up(previous), gave_up(next)) {
+        tell(EventType::Warning, "ExecutorGivenUp", words.to_owned());
     }
     if became(Phase::Stalled) {
         tell(EventType::Warning, "Stalled", message("Progressing"));

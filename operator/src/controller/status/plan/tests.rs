@@ -156,6 +156,43 @@ fn a_lost_executor_makes_a_recovering_job_until_all_train() {
 }
 
 #[test]
+fn an_executor_that_is_not_replaced_is_named_and_the_others_train_on() {
+    let given_up = |failed: &str| -> Job {
+        serde_json::from_value(json!({"status": {"failedIndexes": failed, "failed": 1}})).unwrap()
+    };
+    let case = |executors, failed| Case {
+        previous: running(),
+        executors,
+        job: given_up(failed),
+        answers: Some(vec![member(0, 50)]),
+        pods: vec![ready_pod(0), ended_pod(1, 137, "Error", "killed")],
+        ..Case::default()
+    };
+    let status = case(2, "1").plan();
+    assert_eq!(status.phase, Some(Phase::Running));
+    let progressing = condition(&status, "Progressing");
+    assert_eq!((progressing.status.as_str(), progressing.reason.as_str()), ("True", "ExecutorsGivenUp"));
+    for part in
+        ["1 of 2 executors train", "executor 1 (pod cifar10-1-abcde) exited with 137: killed", "backoffLimit"]
+    {
+        assert!(progressing.message.contains(part), "{}", progressing.message);
+    }
+    let told: Vec<_> = story(&running(), &status).into_iter().map(|note| note.reason).collect();
+    assert_eq!(told, ["ExecutorGivenUp"]);
+    assert!(story(&status, &status).is_empty());
+    assert_eq!(case(4, "1-3").plan().phase, Some(Phase::Running));
+    assert_eq!(case(3, "1").plan().phase, Some(Phase::Recovering), "executor 2 may still come back");
+}
+
+#[test]
+fn lists_of_indexes_are_read_and_nonsense_in_them_is_not() {
+    assert_eq!(indexes("1,3-5,7"), [1, 3, 4, 5, 7]);
+    assert!(indexes("").is_empty());
+    assert_eq!(indexes("x,2,5-3,-"), [2]);
+    assert_eq!(indexes("0-4294967295").len(), 1024);
+}
+
+#[test]
 fn all_executors_lost_is_recovering_and_keeps_the_progress() {
     let status = Case { previous: running(), answers: Some(vec![]), pods: vec![], ..Case::default() }.plan();
     assert_eq!(status.phase, Some(Phase::Recovering));
