@@ -6,8 +6,8 @@
 
 use bytes::Bytes;
 use lockstep_records::{
-    Encoding, Layout, Shape,
-    example::Example,
+    Encoding, FeatureNames, Layout, Shape,
+    example::{self, Example},
     framing::{self, Frames},
     manifest::{Manifest, Shard},
     pixels::{self, ImageFormat},
@@ -21,17 +21,17 @@ static MEMORY: PeakAlloc = PeakAlloc;
 const MEMORY_BYTES: usize = 64 << 20;
 
 /// One target.
-pub struct Target {
+pub(crate) struct Target {
     /// As on cargo-fuzz's command line.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Must return for all bytes.
-    pub run: fn(&[u8]),
+    pub(crate) run: fn(&[u8]),
     /// Good inputs.
-    pub seeds: fn() -> Vec<Vec<u8>>,
+    pub(crate) seeds: fn() -> Vec<Vec<u8>>,
 }
 
 /// All targets.
-pub const ALL: [Target; 4] = [
+pub(crate) const ALL: [Target; 4] = [
     Target { name: "framing", run: framing, seeds: framing_seeds },
     Target { name: "example", run: example, seeds: example_seeds },
     Target { name: "manifest", run: manifest, seeds: manifest_seeds },
@@ -48,7 +48,7 @@ fn bounded(data: &[u8], read: impl FnOnce()) {
 }
 
 /// Record framing: alone, as a stream, and behind lengths whose checksum is right.
-pub fn framing(data: &[u8]) {
+pub(crate) fn framing(data: &[u8]) {
     bounded(data, || {
         let _ = framing::decode(data);
         read_stream(data);
@@ -92,10 +92,16 @@ fn framing_seeds() -> Vec<Vec<u8>> {
 }
 
 /// `tf.train.Example`: what was read can be written and read again.
-pub fn example(data: &[u8]) {
+pub(crate) fn example(data: &[u8]) {
     bounded(data, || {
-        let Ok(example) = Example::from_bytes(Bytes::copy_from_slice(data)) else { return };
-        let _ = (example.bytes("image"), example.int64("label"), example.floats("weights"));
+        let names = FeatureNames::default();
+        let found = example::image_and_label(Bytes::copy_from_slice(data), &names);
+        let Ok(example) = Example::from_bytes(Bytes::copy_from_slice(data)) else {
+            return assert!(found.is_err());
+        };
+        let _ = example.floats("weights");
+        let wanted = example.bytes(&names.image).ok().cloned().zip(example.int64(&names.label).ok());
+        assert_eq!(found.ok(), wanted);
         let again = Example::from_bytes(example.to_bytes().into()).expect("an example was written");
         // Not the examples themselves: one with a NaN in it is not equal to itself.
         assert_eq!(again.to_bytes(), example.to_bytes());
@@ -112,7 +118,7 @@ fn example_seeds() -> Vec<Vec<u8>> {
 }
 
 /// `dataset.json`: what is believed can be written and is believed again.
-pub fn manifest(data: &[u8]) {
+pub(crate) fn manifest(data: &[u8]) {
     bounded(data, || {
         if let Ok(manifest) = Manifest::parse(data) {
             assert_eq!(Manifest::parse(&manifest.to_json()).expect("a manifest was written"), manifest);
@@ -122,7 +128,7 @@ pub fn manifest(data: &[u8]) {
 
 fn manifest_seeds() -> Vec<Vec<u8>> {
     let mut shard = Vec::new();
-    [10, 10, 20].map(|bytes| framing::append(&vec![0; bytes], &mut shard));
+    [10, 10, 20].iter().for_each(|bytes| framing::append(&vec![0; *bytes], &mut shard));
     let shard = Shard::scan("train-00000-of-00001.tfrecord", &shard[..]).expect("the shard is whole");
     let seed = |encoding, layout| {
         let mut manifest = Manifest {
@@ -149,7 +155,7 @@ fn manifest_seeds() -> Vec<Vec<u8>> {
 }
 
 /// Images of any form; the first two bytes say which size is expected.
-pub fn image(data: &[u8]) {
+pub(crate) fn image(data: &[u8]) {
     let Some(([height, width], image)) = data.split_first_chunk() else { return };
     bounded(data, || {
         let channels = if height % 2 == 0 { 1 } else { 3 };

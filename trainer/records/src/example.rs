@@ -10,6 +10,8 @@ use bytes::Bytes;
 use prost::Message;
 use snafu::{OptionExt, ResultExt, Snafu};
 
+mod plain;
+
 /// Names of the two features that training reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeatureNames {
@@ -23,6 +25,18 @@ impl Default for FeatureNames {
     fn default() -> Self {
         Self { image: "image".to_owned(), label: "label".to_owned() }
     }
+}
+
+/// Image and label of a record's data, which the image shares.
+///
+/// # Errors
+/// As of [`Example::from_bytes`], [`Example::bytes`] and [`Example::int64`].
+pub fn image_and_label(data: Bytes, names: &FeatureNames) -> Result<(Bytes, i64), Error> {
+    if let Some((image, label)) = plain::image_and_label(&data, names) {
+        return Ok((data.slice_ref(image), label));
+    }
+    let example = Example::from_bytes(data)?;
+    Ok((example.bytes(&names.image)?.clone(), example.int64(&names.label)?))
 }
 
 /// A record: named lists of values. Features that nobody asks for are ignored.
@@ -250,6 +264,30 @@ mod tests {
             }
         }
 
+        /// Of a record with a few bytes changed, or with more features.
+        #[test]
+        fn the_short_way_finds_what_the_long_way_does(
+            label: i64,
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+            more: bool,
+        ) {
+            let names = FeatureNames::default();
+            let mut data = Example::of_image(&names, Bytes::from_static(b"pixels"), label).to_bytes();
+            if more {
+                data.extend(with(&[("label", Some(Kind::Int64(Int64List { value: vec![1] })))]).to_bytes());
+            }
+            for (place, value) in changes {
+                let place = place.index(data.len());
+                data[place] = value;
+            }
+            let data = Bytes::from(data);
+            if let Some((image, label)) = plain::image_and_label(&data, &names) {
+                let example = Example::from_bytes(data.clone()).unwrap();
+                prop_assert_eq!(example.bytes("image").unwrap(), image);
+                prop_assert_eq!(example.int64("label").unwrap(), label);
+            }
+        }
+
         #[test]
         fn an_image_comes_back(image in prop::collection::vec(any::<u8>(), 0..500), label: i64) {
             let names = FeatureNames::default();
@@ -257,6 +295,8 @@ mod tests {
             let read = Example::from_bytes(example.to_bytes().into()).unwrap();
             prop_assert_eq!(read.bytes("image").unwrap(), &image);
             prop_assert_eq!(read.int64("label").unwrap(), label);
+            let data = Bytes::from(example.to_bytes());
+            prop_assert_eq!(plain::image_and_label(&data, &names), Some((&image[..], label)));
         }
     }
 }

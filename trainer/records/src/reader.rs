@@ -17,8 +17,7 @@ use tokio::sync::Notify;
 use crate::{
     Dataset, Error, FeatureNames, Location, Result,
     error::{ExampleSnafu, FrameSnafu, LabelSnafu, ReadSnafu, ShardSizeSnafu},
-    example::Example,
-    framing,
+    example, framing,
 };
 
 mod ranges;
@@ -230,12 +229,8 @@ impl RecordReader {
         let shard = || self.dataset.shard_uri(location.shard);
         let offset = location.bytes.start;
         let data = framing::decode(frame).with_context(|_| FrameSnafu { shard: shard(), offset })?;
-        let example = Example::from_bytes(frame.slice_ref(data));
-        let values = example.and_then(|example| {
-            let label = example.int64(&self.features.label)?;
-            Ok((label, example.bytes(&self.features.image)?.clone()))
-        });
-        let (label, image) = values.with_context(|_| ExampleSnafu { shard: shard(), offset })?;
+        let (image, label) = example::image_and_label(frame.slice_ref(data), &self.features)
+            .with_context(|_| ExampleSnafu { shard: shard(), offset })?;
 
         let classes = self.dataset.classes().len();
         let known = usize::try_from(label).is_ok_and(|label| label < classes);
