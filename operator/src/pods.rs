@@ -63,7 +63,7 @@ pub(crate) struct Ending {
 pub(crate) fn ending(pod: &Pod) -> Option<Ending> {
     let terminated = state(pod)?.terminated.as_ref()?;
     let text = terminated.message.as_deref().map(str::trim).filter(|text| !text.is_empty());
-    let report: Option<ExecutorReport> = text.and_then(|text| serde_json::from_str(text).ok());
+    let report = text.and_then(report);
     let words = match &report {
         Some(report) => report.message.clone(),
         None => text.map(last_line),
@@ -77,6 +77,13 @@ pub(crate) fn ending(pod: &Pod) -> Option<Ending> {
         report,
         words,
     })
+}
+
+/// The report that an executor left. A line of its log is JSON as well.
+fn report(text: &str) -> Option<ExecutorReport> {
+    let left: serde_json::Value = serde_json::from_str(text).ok()?;
+    left.get("index")?;
+    serde_json::from_value(left).ok()
 }
 
 /// What the last line of a log says, at most 500 characters of it. Executors log JSON, and what ends them may not.
