@@ -3,7 +3,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 export LOCKSTEP_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lockstep
 
-.PHONY: help setup demo test acceptance bench bench-quick lint fmt generate image clean
+.PHONY: help setup demo test acceptance bench bench-quick fuzz lint fmt generate image clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,9 @@ bench: setup ## everything beside PyTorch and TensorFlow, up to an hour: target/
 
 bench-quick: setup ## the same for one thread, two executors and a small all-reduce, under five minutes
 	@scripts/bench.sh --quick
+
+fuzz: setup ## ten minutes of fuzzing for everything that reads what others wrote (needs a nightly Rust)
+	@scripts/fuzz.sh
 
 lint: setup ## formatting, clippy, the CRD's drift, dependency policy
 	@scripts/lint.sh

@@ -44,4 +44,7 @@ scripts/lint.sh
 say "tests: $LOCKSTEP_TESTS"
 cargo test --locked --workspace --no-fail-fast
 [ -z "$emulators" ] || scripts/other-cpus.sh "$LOCKSTEP_TESTS"
-if [ "$LOCKSTEP_TESTS" = acceptance ]; then scripts/mutations.sh; fi
+if [ "$LOCKSTEP_TESTS" = acceptance ]; then
+  scripts/mutations.sh
+  optional scripts/fuzz.sh
+fi

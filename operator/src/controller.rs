@@ -6,6 +6,7 @@
 pub(crate) mod apply;
 pub(crate) mod build;
 pub(crate) mod dereference;
+pub(crate) mod namespace;
 pub(crate) mod status;
 pub(crate) mod validate;
 
@@ -39,6 +40,8 @@ pub(crate) enum Error {
     Read { namespace: String, job: String, source: kube::Error },
     #[snafu(display("failed to read the children of {namespace}/{job}"))]
     Dereference { namespace: String, job: String, source: dereference::Error },
+    #[snafu(display("failed to take {namespace}/{job} out of a namespace that ends"))]
+    Leave { namespace: String, job: String, source: kube::Error },
     #[snafu(display("failed to build the children of {namespace}/{job}"))]
     Build { namespace: String, job: String, source: build::Error },
     #[snafu(display("failed to apply the children of {namespace}/{job}"))]
@@ -170,6 +173,14 @@ impl Reconcile<'_> {
         let existing = dereference::dereference(client, namespace, job)
             .await
             .context(DereferenceSnafu { namespace, job: name })?;
+
+        if let Some(child) = &existing.job
+            && namespace::leave_if_it_ends(client, namespace, child, &existing.pods)
+                .await
+                .context(LeaveSnafu { namespace, job: name })?
+        {
+            return Ok(Action::await_change());
+        }
 
         let validated = match validate::validate(job, settings) {
             Ok(validated) => validated,

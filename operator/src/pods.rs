@@ -82,8 +82,8 @@ pub(crate) fn ending(pod: &Pod) -> Option<Ending> {
 /// The report that an executor left. A line of its log is JSON as well.
 fn report(text: &str) -> Option<ExecutorReport> {
     let left: serde_json::Value = serde_json::from_str(text).ok()?;
-    left.get("index")?;
-    serde_json::from_value(left).ok()
+    let is_log = left.get("fields").is_some();
+    if is_log { None } else { serde_json::from_value(left).ok() }
 }
 
 /// What the last line of a log says, at most 500 characters of it. Executors log JSON, and what ends them may not.
