@@ -3,6 +3,7 @@
 //! All violations are collected, so that a user repairs a manifest once. What the API has but this version cannot do yet is
 //! refused here by name: nothing in a spec is ever ignored.
 
+mod data;
 pub mod defaults;
 mod model;
 pub mod pod_parts;
@@ -12,13 +13,10 @@ mod uri;
 use crate::{
     quantity::Quantity,
     resolved::{
-        ResolvedCheckpoint, ResolvedData, ResolvedElastic, ResolvedJob, ResolvedSelection, ResolvedStorage,
-        ResolvedTracking, ResultSpec,
+        ResolvedCheckpoint, ResolvedData, ResolvedElastic, ResolvedJob, ResolvedStorage, ResolvedTracking,
+        ResultSpec,
     },
-    spec::{
-        Checkpoint, CnnTrainingJobSpec, Data, DataSource, EXECUTORS_MAX, Elastic, Features, Mlflow, Shuffle,
-        Storage, TensorBoard, Tracking, Validation,
-    },
+    spec::{Checkpoint, CnnTrainingJobSpec, EXECUTORS_MAX, Elastic, Mlflow, Storage, TensorBoard, Tracking},
 };
 use defaults::*;
 use std::fmt;
@@ -93,13 +91,13 @@ pub fn resolve(spec: &CnnTrainingJobSpec) -> Result<ResolvedJob, Vec<Violation>>
     } = spec;
 
     let model = model::resolve(model, &mut report);
-    let selection = selection(data, &mut report);
+    let selection = data::selection(data, &mut report);
     let validates =
         selection.validation_fraction > 0.0 || data.validation.as_ref().is_some_and(|v| v.uri.is_some());
     let training = training::resolve(training.as_ref(), validates, &mut report);
     let elastic = resolve_elastic(elastic.as_ref(), &mut report);
     check_executors(*executors, &elastic, training.micro_batches(), &mut report);
-    let data = sources(data, &mut report);
+    let data = data::sources(data, &mut report);
     let checkpoint = resolve_checkpoint(checkpoint, validates, &mut report);
     let tracking = resolve_tracking(tracking.as_ref(), &mut report);
     let storage = resolve_storage(storage.as_ref(), &data, &checkpoint, &tracking, &mut report);
@@ -206,88 +204,6 @@ fn check_executors(executors: u32, elastic: &ResolvedElastic, micro_batches: u32
                  lower executors or training.microBatchSize"
             ),
         );
-    }
-}
-
-fn selection(data: &Data, report: &mut Report) -> ResolvedSelection {
-    let Features { image, label } = data.features.clone().unwrap_or_default();
-    let Shuffle { block_records, window_records } = data.shuffle.clone().unwrap_or_default();
-    let Validation { fraction, uri } =
-        data.validation.clone().unwrap_or(Validation { fraction: Some(VALIDATION_FRACTION), uri: None });
-    if fraction.is_some() == uri.is_some() {
-        report.add("data.validation", "needs exactly one of fraction and uri");
-    }
-    if uri.is_some() {
-        report.not_built(
-            "data.validation.uri",
-            "a validation set of its own",
-            "use data.validation.fraction",
-        );
-    }
-    if data.format.is_some() {
-        report.not_built(
-            "data.format",
-            "reading TFRecords without a dataset.json",
-            "write the data set with `lockstep prepare`, which describes it",
-        );
-    }
-    let block_records =
-        report.range("data.shuffle.blockRecords", block_records.unwrap_or(BLOCK_RECORDS), 1, 1_048_576);
-    let window_records =
-        report.range("data.shuffle.windowRecords", window_records.unwrap_or(WINDOW_RECORDS), 1, 16_777_216);
-    if window_records < block_records {
-        report.add(
-            "data.shuffle.windowRecords",
-            format!("{window_records} is less than blockRecords ({block_records}); raise it"),
-        );
-    }
-    let mut name = |field: &str, name: Option<String>, default: &str| {
-        let name = name.unwrap_or_else(|| default.to_owned());
-        if name.is_empty() || name.len() > 256 {
-            report.add(field, "must have 1 to 256 characters");
-        }
-        name
-    };
-    let image_feature = name("data.features.image", image, IMAGE_FEATURE);
-    let label_feature = name("data.features.label", label, LABEL_FEATURE);
-    if image_feature == label_feature {
-        report.add("data.features", format!("image and label are both {image_feature:?}; they must differ"));
-    }
-    ResolvedSelection {
-        image_feature,
-        label_feature,
-        validation_fraction: report.range("data.validation.fraction", fraction.unwrap_or(0.0), 0.0, 0.5),
-        block_records,
-        window_records,
-    }
-}
-
-fn sources(data: &Data, report: &mut Report) -> ResolvedData {
-    uri::check("data.training.uri", &data.training.uri, report);
-    if let Some(DataSource { uri }) = &data.test {
-        uri::check("data.test.uri", uri, report);
-    }
-    let cache_bytes = match &data.cache_size {
-        None => CACHE_BYTES,
-        Some(size) => match size.bytes() {
-            Some(bytes @ CACHE_BYTES_MIN..) => bytes,
-            Some(bytes) => {
-                report.add("data.cacheSize", format!("{bytes} bytes is less than 1Mi; raise it"));
-                bytes
-            }
-            None => {
-                report.add(
-                    "data.cacheSize",
-                    format!("{size:?} is not a whole number of bytes such as 512Mi", size = size.0),
-                );
-                0
-            }
-        },
-    };
-    ResolvedData {
-        training_uri: data.training.uri.clone(),
-        test_uri: data.test.as_ref().map(|test| test.uri.clone()),
-        cache_bytes,
     }
 }
 

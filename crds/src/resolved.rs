@@ -3,7 +3,9 @@
 //! [`ResolvedJob::result`] is everything in the spec that determines the result and nothing else; the rest may differ between two
 //! runs that yield the same bits. Of the data, only the data set's own digest joins it in the result hash, never its address.
 
-use crate::spec::{Assignment, Kernels, ModelPreset, Precision, StoppingMetric};
+use crate::spec::{
+    Assignment, ImageEncoding, ImageLayout, Kernels, LayoutCheck, ModelPreset, Precision, StoppingMetric,
+};
 use serde::{Deserialize, Serialize};
 
 /// A job with every default decided.
@@ -213,6 +215,44 @@ pub struct ResolvedData {
     pub test_uri: Option<String>,
     /// Most memory that the reader uses.
     pub cache_bytes: u64,
+    /// What the records hold, where the data sets do not say it themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<ResolvedFormat>,
+    /// What happens where images stand in another layout than the one that is said.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub layout_check: LayoutCheck,
+}
+
+/// What the records of a data set hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResolvedFormat {
+    /// How an image's bytes are encoded.
+    pub encoding: ImageEncoding,
+    /// Order of its values; HWC where it is encoded.
+    pub layout: ImageLayout,
+    /// Pixels from top to bottom.
+    pub height: u32,
+    /// Pixels from left to right.
+    pub width: u32,
+    /// Values of a pixel.
+    pub channels: u32,
+    /// Of the labels.
+    pub classes: ResolvedClasses,
+}
+
+/// The classes of a data set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum ResolvedClasses {
+    /// How many.
+    Count(u32),
+    /// Their names, in the order of the labels.
+    Names(Vec<String>),
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Where checkpoints go.

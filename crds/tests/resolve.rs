@@ -451,15 +451,71 @@ fn training_numbers_out_of_range_are_refused() {
     );
 }
 
+fn format(changes: Value) -> Value {
+    let mut format = json!({"encoding": "Raw", "height": 32, "width": 30, "channels": 3, "classes": 10});
+    format.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    format.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+    json!({"data": {"format": format}})
+}
+
+#[test]
+fn a_format_says_what_records_hold_and_stays_out_of_the_result() {
+    let plain = accepted(json!({}));
+    assert!(!canonical::to_string(&plain).unwrap().contains("layoutCheck"));
+    let job = accepted(format(json!({"layout": "CHW"})));
+    let classes = ResolvedClasses::Count(10);
+    let expected = ResolvedFormat {
+        encoding: ImageEncoding::Raw,
+        layout: ImageLayout::CHW,
+        height: 32,
+        width: 30,
+        channels: 3,
+        classes,
+    };
+    assert_eq!(job.data.format, Some(expected));
+    assert_eq!(job.result, plain.result);
+    let names = ["cat", "dog"].map(str::to_owned).to_vec();
+    let job = accepted(format(json!({"encoding": "Png", "classes": null, "classNames": names})));
+    let found = job.data.format.as_ref().unwrap();
+    assert_eq!((&found.layout, &found.classes), (&ImageLayout::HWC, &ResolvedClasses::Names(names)));
+    assert_eq!(serde_json::from_str::<ResolvedJob>(&canonical::to_string(&job).unwrap()).unwrap(), job);
+    assert_eq!(accepted(json!({"data": {"layoutCheck": "Warn"}})).data.layout_check, LayoutCheck::Warn);
+}
+
+#[test]
+fn a_format_that_cannot_be_is_refused() {
+    for (changes, field, word) in [
+        (json!({"encoding": "Png", "layout": "HWC"}), "data.format.layout", "only be set for encoding Raw"),
+        (json!({"encoding": "Jpeg", "channels": 4}), "data.format.channels", "neither 1 nor 3"),
+        (json!({"height": 0}), "data.format.height", "between 1"),
+        (json!({"width": 5000}), "data.format.width", "between 1"),
+        (json!({"channels": 17}), "data.format.channels", "between 1"),
+        (json!({"classes": 1}), "data.format.classes", "between 2"),
+        (json!({"classes": null}), "data.format", "exactly one"),
+        (json!({"classNames": ["a", "b"]}), "data.format", "exactly one"),
+        (json!({"classes": null, "classNames": ["a"]}), "data.format.classNames", "must be 2 to"),
+        (json!({"classes": null, "classNames": ["a", "a"]}), "data.format.classNames[1]", "twice"),
+        (json!({"classes": null, "classNames": ["a", ""]}), "data.format.classNames[1]", "must have 1"),
+    ] {
+        refused(format(changes), field, word);
+    }
+}
+
+#[test]
+fn a_pattern_names_shards_only_with_a_format_and_only_at_the_end() {
+    let at = |uri: &str| json!({"data": {"training": {"uri": uri}}});
+    refused(at("file:///data/train-*"), "data.training.uri", "needs data.format");
+    refused(at("file:///*/train"), "data.training.uri", "only the last part");
+    let mut job = format(json!({}));
+    job["data"]["training"] = json!({"uri": "file:///data/train-*"});
+    assert_eq!(accepted(job).data.training_uri, "file:///data/train-*");
+}
+
 /// Nothing in a spec is ever ignored: what this version cannot do is refused by name.
 #[test]
 fn what_is_not_built_yet_is_refused_by_name() {
     for (changes, field) in [
         (json!({"model": {"initialWeights": {"uri": "file:///w"}}}), "model.initialWeights"),
-        (
-            json!({"data": {"format": {"encoding": "Raw", "height": 1, "width": 1, "channels": 1, "classes": 2}}}),
-            "data.format",
-        ),
         (json!({"training": {"numerics": {"precision": "BFloat16"}}}), "training.numerics.precision"),
         (json!({"tracking": {"mlflow": {"trackingUri": "http://m"}}}), "tracking.mlflow"),
     ] {

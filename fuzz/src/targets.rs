@@ -4,9 +4,12 @@
 //! A target fails by a panic: its own code's, that of a property stated here, or that of [`bounded`].
 #![allow(dead_code, reason = "each program that includes this uses a part of it")]
 
+use std::io::Read;
+
 use bytes::Bytes;
+use flate2::read::{GzEncoder, ZlibEncoder};
 use lockstep_records::{
-    Encoding, FeatureNames, Layout, Shape,
+    Compression, Encoding, FeatureNames, Layout, Shape, compression,
     example::{self, Example},
     framing::{self, Frames},
     manifest::{Manifest, Shard},
@@ -31,8 +34,9 @@ pub(crate) struct Target {
 }
 
 /// All targets.
-pub(crate) const ALL: [Target; 4] = [
+pub(crate) const ALL: [Target; 5] = [
     Target { name: "framing", run: framing, seeds: framing_seeds },
+    Target { name: "compression", run: compressed, seeds: compressed_seeds },
     Target { name: "example", run: example, seeds: example_seeds },
     Target { name: "manifest", run: manifest, seeds: manifest_seeds },
     Target { name: "image", run: image, seeds: image_seeds },
@@ -89,6 +93,33 @@ fn framing_seeds() -> Vec<Vec<u8>> {
         seeds.push(shard.clone());
     }
     seeds
+}
+
+/// Compressed shards: what comes out is bounded, whatever was put in.
+pub(crate) fn compressed(data: &[u8]) {
+    const LIMIT: u64 = 1 << 20;
+    bounded(data, || {
+        let _ = Compression::detect(data);
+        for compression in [Compression::Gzip, Compression::Zlib] {
+            if let Ok(shard) = Shard::scan("shard", compression::unpack(data, compression, LIMIT)) {
+                assert!(shard.bytes <= LIMIT);
+            }
+        }
+    });
+}
+
+fn compressed_seeds() -> Vec<Vec<u8>> {
+    let mut bomb = Vec::new();
+    framing::append(&vec![0; MEMORY_BYTES + (8 << 20)], &mut bomb);
+    let level = flate2::Compression::fast();
+    let contents = framing_seeds().into_iter().chain([bomb]);
+    let both = contents.flat_map(|content| {
+        let (mut gzip, mut zlib) = (Vec::new(), Vec::new());
+        GzEncoder::new(&content[..], level).read_to_end(&mut gzip).expect("memory takes everything");
+        ZlibEncoder::new(&content[..], level).read_to_end(&mut zlib).expect("memory takes everything");
+        [gzip, zlib]
+    });
+    both.collect()
 }
 
 /// `tf.train.Example`: what was read can be written and read again.

@@ -4,6 +4,7 @@
 //! all others are tried again.
 
 use lockstep_crds::executor::exit_code;
+use lockstep_records::LayoutFinding;
 use snafu::Snafu;
 
 use crate::{checkpoint, course::TooFewRecords, feed};
@@ -30,6 +31,20 @@ pub(crate) enum Failure {
     /// The data sets of one job contradict each other.
     #[snafu(display("failed to use the test data: it has {found}, the training data {wanted}"))]
     TestData { found: String, wanted: String },
+    /// Compressed shards that the reader must keep in memory.
+    #[snafu(display(
+        "failed to read the compressed data: its shards hold {} MiB and are kept in memory, data.cacheSize is {} MiB; raise it, \
+         or write them anew without compression (`lockstep prepare tfrecords`)",
+        needed.div_ceil(1 << 20), cache_bytes >> 20
+    ))]
+    CacheSize { needed: u64, cache_bytes: u64 },
+    /// Images that are scrambled when they are read as they are said to stand.
+    #[snafu(display(
+        "failed to use the {role} data: its images are said to be {} and look like {}: {finding}; {remedy}, or set \
+         data.layoutCheck: Warn if they are right as they are",
+        finding.declared, lockstep_records::layout_check::other(finding.declared)
+    ))]
+    Layout { role: &'static str, finding: LayoutFinding, remedy: String },
     /// Less data than one step needs.
     #[snafu(display(
         "failed to form a batch: {} records to train on are less than training.globalBatchSize {}",
@@ -99,9 +114,14 @@ impl Failure {
             | Self::DecodeJob { .. }
             | Self::BuildModel { .. }
             | Self::Kernels { .. }
+            | Self::CacheSize { .. }
             | Self::Certificates { .. } => exit_code::CONFIG,
-            Self::TestData { .. } | Self::TooFewRecords { .. } => exit_code::DATA,
+            Self::TestData { .. } | Self::Layout { .. } | Self::TooFewRecords { .. } => exit_code::DATA,
             Self::OpenStore { source, .. } => retryable(source.is_retryable(), exit_code::CONFIG),
+            // The data is right, and the memory that the spec allows too little.
+            Self::OpenData { source: lockstep_records::Error::CompressedSize { .. }, .. } => {
+                exit_code::CONFIG
+            }
             Self::OpenData { source, .. } => data(source.is_retryable(), source),
             Self::Data { source } => data(source.is_retryable(), source),
             Self::StartGroup { source } => retryable(source.is_retryable(), exit_code::CONFIG),

@@ -11,6 +11,7 @@ mod failure;
 mod feed;
 mod forecast;
 mod identity;
+mod job_data;
 mod kernels;
 mod manifest_file;
 mod network;

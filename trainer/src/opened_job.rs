@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use lockstep_crds::{ResolvedJob, spec::StoppingMetric};
+use lockstep_crds::{ResolvedJob, resolved::ResolvedSelection, spec::StoppingMetric};
 use lockstep_nn::{Backend, Shape};
-use lockstep_records::{Dataset, order::Split};
+use lockstep_records::{Dataset, FeatureNames, order::Split};
 use lockstep_storage::{Access, Store};
-use snafu::{ResultExt, ensure};
+use snafu::ResultExt;
 
 use crate::{
     checkpoint::{Origin, Retention, RunFolder},
     course::{Course, EarlyStopping, Metric},
-    failure::{Failure, FingerprintSnafu, OpenDataSnafu, OpenStoreSnafu, TestDataSnafu},
+    failure::{Failure, FingerprintSnafu, OpenStoreSnafu},
     identity::{EVALUATION_MICRO_BATCH, result_hash, run_name},
+    job_data,
     kernels::Backends,
     network::{LearningRate, Network},
 };
@@ -51,8 +52,7 @@ impl OpenedJob {
         let backend = backends.get(job.result.training.kernels)?;
         let (spec, checkpoint) = (&job.result, &job.checkpoint);
         let access = Access::from_env().with_user(job.storage.user.as_deref());
-        let (training_set, test_set) =
-            open_data(&access, &job.data.training_uri, job.data.test_uri.as_deref()).await?;
+        let (training_set, test_set) = job_data::open(&access, &job.data, &features(&spec.data)).await?;
         let digests: Vec<&str> = [&training_set].into_iter().chain(&test_set).map(Dataset::digest).collect();
         let inputs =
             serde_json::to_value(spec).map_err(|error| Failure::Spec { reason: error.to_string() })?;
@@ -110,24 +110,6 @@ impl OpenedJob {
     }
 }
 
-async fn open_data(
-    access: &Access,
-    training: &str,
-    test: Option<&str>,
-) -> Result<(Dataset, Option<Dataset>), Failure> {
-    let open = async |role: &'static str, uri: &str| {
-        let store = Store::open_with(uri, access).context(OpenStoreSnafu { role })?;
-        Dataset::open(store).await.context(OpenDataSnafu { role })
-    };
-    let training = open("training", training).await?;
-    let Some(test) = test else { return Ok((training, None)) };
-    let test = open("test", test).await?;
-    let describe = |set: &Dataset| format!("{} classes and images of {}", set.classes().len(), set.shape());
-    let same = test.classes() == training.classes() && test.shape() == training.shape();
-    ensure!(same, TestDataSnafu { found: describe(&test), wanted: describe(&training) });
-    Ok((training, Some(test)))
-}
-
 /// On a thread of its own, since it computes for a while.
 async fn fingerprint(
     backend: &Arc<dyn Backend>,
@@ -145,6 +127,11 @@ async fn fingerprint(
         .await
         .map_err(|error| Failure::Collective { reason: error.to_string() })?
         .context(FingerprintSnafu)
+}
+
+/// Where image and label stand in a record.
+pub(crate) fn features(data: &ResolvedSelection) -> FeatureNames {
+    FeatureNames { image: data.image_feature.clone(), label: data.label_feature.clone() }
 }
 
 fn shape(set: &Dataset) -> Shape {

@@ -20,9 +20,12 @@ pub struct Data {
     /// Names of the features in each tf.train.Example.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub features: Option<Features>,
-    /// Shape and encoding of the images, for TFRecords without a dataset.json.
+    /// What the records hold, for TFRecords without a dataset.json. Where there is one, it must say the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<ImageFormat>,
+    /// What happens where raw images clearly stand in another layout than the one that is said. Default Refuse.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layout_check: Option<LayoutCheck>,
     /// How far records travel when the data order is shuffled. Part of what determines the result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shuffle: Option<Shuffle>,
@@ -35,7 +38,8 @@ pub struct Data {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DataSource {
-    /// The folder with the TFRecord shards, for example file:///data/cifar10/train.
+    /// The folder with the TFRecord shards, for example file:///data/cifar10/train. With data.format, its last part may be a
+    /// pattern for the shards' names: file:///data/cifar10-train.tfrecord*.
     #[schemars(length(min = 1, max = URI_MAX))]
     #[x_kube(validation = Rule::new("self.startsWith('file:///') || self.startsWith('hdfs://') || self.startsWith('s3://')").message("uri must start with file:///, hdfs:// or s3://"))]
     #[x_kube(validation = Rule::new("!self.matches('^[a-z0-9]+://[^/]*@')").message("uri must not hold user names or passwords; use storage for credentials"))]
@@ -71,9 +75,11 @@ pub struct Features {
     pub label: Option<String>,
 }
 
-/// Shape and encoding of images.
+/// What the records of a data set hold. Exactly one of `classes` and `classNames`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.classes) != has(self.classNames)").message("data.format needs exactly one of classes and classNames"))]
+#[x_kube(validation = Rule::new("self.encoding == 'Raw' || !has(self.layout)").message("data.format.layout can only be set for encoding Raw"))]
 pub struct ImageFormat {
     /// How an image's bytes are encoded.
     pub encoding: ImageEncoding,
@@ -86,13 +92,23 @@ pub struct ImageFormat {
     /// Pixels from left to right.
     #[schemars(range(min = 1, max = 4096))]
     pub width: u32,
-    /// Values of a pixel.
+    /// Values of a pixel; 1 or 3 where images are encoded.
     #[schemars(range(min = 1, max = 16))]
     pub channels: u32,
     /// Number of classes; labels are 0 to classes - 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2, max = 65536))]
-    pub classes: u32,
+    pub classes: Option<u32>,
+    /// Names of the classes, in the order of the labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = CLASS_NAMES_MAX), inner(length(min = 1, max = CLASS_NAME_MAX)))]
+    pub class_names: Option<Vec<String>>,
 }
+
+/// Most classes that a spec may name.
+pub const CLASS_NAMES_MAX: u32 = 1024;
+/// Longest name of a class in a spec, in characters.
+pub const CLASS_NAME_MAX: u32 = 128;
 
 /// How an image's bytes are encoded.
 #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -113,6 +129,16 @@ pub enum ImageLayout {
     HWC,
     /// One plane after the other.
     CHW,
+}
+
+/// What happens where raw images clearly stand in another layout than the one that is said.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum LayoutCheck {
+    /// The job fails and says what was measured.
+    #[default]
+    Refuse,
+    /// The log says what was measured.
+    Warn,
 }
 
 /// Two-level shuffle: blocks of neighbouring records are shuffled and dealt out to the micro-batches of a global batch, then

@@ -9,6 +9,7 @@ mod chaos;
 mod checkpoints;
 mod executors;
 mod failures;
+mod foreign;
 mod golden;
 mod kernels;
 mod kill_points;
@@ -61,6 +62,11 @@ fn main() -> ExitCode {
             a_learning_rate_that_diverges_ends_with_its_step_and_the_last_good_checkpoint
             a_spec_that_cannot_run_is_refused_with_field_and_remedy
             preparing_over_other_data_is_refused
+        }
+        lockstep_tests::tracking::lacks() => foreign {
+            shards_that_tensorflow_wrote_give_the_same_weights_in_every_form
+            images_in_another_layout_than_said_are_refused_with_what_was_measured
+            compressed_shards_larger_than_the_cache_are_refused_with_the_remedy
         }
         None => tracking {
             a_job_without_tensorboard_has_a_run_log_all_the_same

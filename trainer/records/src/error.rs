@@ -2,7 +2,7 @@
 
 use snafu::Snafu;
 
-use crate::{example, framing, manifest, pixels};
+use crate::{compression::Compression, example, framing, manifest, pixels};
 
 /// A failed action on a data set.
 #[derive(Debug, Snafu)]
@@ -66,6 +66,111 @@ pub enum Error {
         found: u64,
         /// Bytes according to the manifest.
         expected: u64,
+    },
+    /// A compressed shard cannot be unpacked.
+    #[snafu(display("failed to unpack {shard} ({compression})"))]
+    Unpack {
+        /// URI of the shard.
+        shard: String,
+        /// How it is compressed.
+        compression: Compression,
+        /// The decoder's error.
+        source: std::io::Error,
+    },
+    /// A compressed shard holds more or less than the manifest says.
+    #[snafu(display(
+        "failed to unpack {shard}: it does not hold the {expected} bytes that {} says",
+        manifest::FILE_NAME
+    ))]
+    UnpackedSize {
+        /// URI of the shard.
+        shard: String,
+        /// Bytes according to the manifest.
+        expected: u64,
+    },
+    /// Compressed shards are kept in memory, and there is not enough of it.
+    #[snafu(display(
+        "failed to read {uri}: its compressed shards hold {} MiB or more and are kept in memory, which may take {} MiB; raise \
+         data.cacheSize, or write them anew without compression (`lockstep prepare tfrecords`)",
+        needed.div_ceil(1 << 20), limit >> 20
+    ))]
+    CompressedSize {
+        /// Folder of the data set, or a shard of it.
+        uri: String,
+        /// Bytes that are known of.
+        needed: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// No file of the folder is taken for a shard.
+    #[snafu(display("failed to open the data set {uri}: none of its {files} files {}", match pattern {
+        Some(pattern) => format!("matches {pattern:?}"),
+        None => format!("is a shard by its name; name them by a pattern, for example {uri}/part-*"),
+    }))]
+    NoShards {
+        /// Folder of the data set.
+        uri: String,
+        /// Which names were wanted, if any were.
+        pattern: Option<String>,
+        /// Files in the folder itself.
+        files: usize,
+    },
+    /// The folder holds shards of several data sets.
+    #[snafu(display(
+        "failed to open the data set {uri}: it holds shards of {} data sets ({}); name one by a pattern: {uri}/{}*",
+        names.len(), names.join(", "), names.first().map_or("NAME", String::as_str)
+    ))]
+    SeveralSets {
+        /// Folder of the data sets.
+        uri: String,
+        /// What the names of each begin with.
+        names: Vec<String>,
+    },
+    /// Shards that count themselves, and are fewer.
+    #[snafu(display(
+        "failed to open the data set {uri}: {found} of the {expected} shards {name}-… are there"
+    ))]
+    MissingShards {
+        /// Folder of the data set.
+        uri: String,
+        /// What their names begin with.
+        name: String,
+        /// Shards that are there.
+        found: usize,
+        /// Shards that their names speak of.
+        expected: usize,
+    },
+    /// The shards make no data set.
+    #[snafu(display("failed to use the shards of {uri}"))]
+    Scanned {
+        /// Folder of the data set.
+        uri: String,
+        /// What is wrong with them.
+        source: manifest::Error,
+    },
+    /// The caller says one thing, the manifest another.
+    #[snafu(display(
+        "failed to open the data set {uri}: data.format says {field} {stated}, {} says {found}; correct data.format, or leave it \
+         out",
+        manifest::FILE_NAME
+    ))]
+    Disagreement {
+        /// Folder of the data set.
+        uri: String,
+        /// What they disagree about.
+        field: &'static str,
+        /// By the caller.
+        stated: String,
+        /// By the manifest.
+        found: String,
+    },
+    /// A thread that reads shards.
+    #[snafu(display("failed to read {uri}: a thread that works on it ended"))]
+    Worker {
+        /// Folder of the data set.
+        uri: String,
+        /// Why.
+        source: tokio::task::JoinError,
     },
     /// The caller asked for a record that the data set does not have.
     #[snafu(display("failed to read record {record} of {uri}: it has {records} records"))]
@@ -141,11 +246,20 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Open { source, .. } | Self::Read { source, .. } => source.is_retryable(),
+            Self::Worker { .. } => true,
             Self::NoManifest { .. }
             | Self::ManifestSize { .. }
             | Self::Manifest { .. }
             | Self::MissingShard { .. }
             | Self::ShardSize { .. }
+            | Self::Unpack { .. }
+            | Self::UnpackedSize { .. }
+            | Self::CompressedSize { .. }
+            | Self::NoShards { .. }
+            | Self::SeveralSets { .. }
+            | Self::MissingShards { .. }
+            | Self::Scanned { .. }
+            | Self::Disagreement { .. }
             | Self::NoSuchRecord { .. }
             | Self::Frame { .. }
             | Self::Example { .. }

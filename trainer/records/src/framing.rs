@@ -103,6 +103,11 @@ pub fn decode(frame: &[u8]) -> Result<&[u8], Error> {
     Ok(data)
 }
 
+/// Whether a record begins with these bytes: a length whose checksum is right.
+pub(crate) fn is_header(first: &[u8]) -> bool {
+    first.first_chunk().is_some_and(|header| checked_length(header).is_ok())
+}
+
 fn checked_length(header: &[u8; HEADER_BYTES]) -> Result<u64, Error> {
     let [length @ .., c0, c1, c2, c3] = *header;
     let (computed, stored) = (masked_crc(&length), u32::from_le_bytes([c0, c1, c2, c3]));

@@ -2,13 +2,16 @@
 //!
 //! The flow: [`prepare`] turns a source into TFRecord shards and a manifest; [`Dataset`] opens those; [`order`] says
 //! which record stands at which position of an epoch; [`RecordReader`] gives any record by its number. Below them:
-//! [`framing`] (TFRecord), [`example`] (`tf.train.Example`), [`pixels`] (the image in it), [`manifest`] (`dataset.json`).
+//! [`framing`] (TFRecord), [`compression`], [`example`] (`tf.train.Example`), [`pixels`] (the image in it), [`manifest`]
+//! (`dataset.json`). [`layout_check`] judges whether images stand as they are said to.
 //!
 //! Neighbours: `lockstep-storage` holds the bytes, `lockstep-rng` orders the records, the trainer's loop reads them.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod compression;
 pub mod example;
 pub mod framing;
+pub mod layout_check;
 pub mod manifest;
 pub mod order;
 pub mod pixels;
@@ -17,10 +20,13 @@ pub mod prepare;
 mod dataset;
 mod error;
 mod reader;
+mod shard_stream;
 
-pub use dataset::{Dataset, Location};
+pub use compression::Compression;
+pub use dataset::{Classes, Dataset, Format, Location};
 pub use error::Error;
 pub use example::FeatureNames;
+pub use layout_check::{LayoutCheck, LayoutFinding};
 pub use manifest::{Encoding, Layout, Shape};
 pub use reader::{RecordReader, Sample};
 

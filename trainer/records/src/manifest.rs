@@ -13,7 +13,7 @@ mod lengths;
 mod shard;
 
 pub use lengths::{Lengths, Run};
-pub use shard::{ScanError, Shard};
+pub use shard::{Compressed, ScanError, Shard};
 
 /// Name of the manifest in the data set's folder.
 pub const FILE_NAME: &str = "dataset.json";
@@ -65,6 +65,15 @@ pub enum Layout {
     Chw,
 }
 
+impl std::fmt::Display for Layout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Hwc => "HWC",
+            Self::Chw => "CHW",
+        })
+    }
+}
+
 /// How the image stands in its feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -105,7 +114,7 @@ pub struct Manifest {
     pub classes: Vec<String>,
     /// Records in all shards.
     pub records: u64,
-    /// Mean of each channel over all pixels, in 0..=255.
+    /// Mean of each channel over all pixels, in 0..=255. Empty, as the next, where no image was looked at.
     pub channel_mean: Vec<f64>,
     /// Standard deviation of each channel over all pixels, in units of a pixel value.
     pub channel_deviation: Vec<f64>,
@@ -165,12 +174,12 @@ impl Manifest {
     }
 
     /// SHA-256, hex, over all that training can see: shape, layout, encoding, classes, and each shard's name, number
-    /// of records and SHA-256, in order. Source and statistics are left out.
+    /// of records and SHA-256, in order. Source, statistics and compression are left out.
     pub fn content_digest(&self) -> String {
         digest::of(self)
     }
 
-    fn validate(&self) -> Result<(), Error> {
+    pub(crate) fn validate(&self) -> Result<(), Error> {
         let Self {
             version: _,
             shape,
@@ -194,7 +203,8 @@ impl Manifest {
         validate_classes(classes)?;
         for (field, values) in [("channelMean", channel_mean), ("channelDeviation", channel_deviation)] {
             require(
-                values.len() == shape.channels as usize && values.iter().all(|v| (0.0..=255.0).contains(v)),
+                (values.is_empty() || values.len() == shape.channels as usize)
+                    && values.iter().all(|v| (0.0..=255.0).contains(v)),
                 field,
                 || format!("must hold {} numbers in 0..=255", shape.channels),
             )?;

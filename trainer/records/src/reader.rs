@@ -20,11 +20,14 @@ use crate::{
     example, framing,
 };
 
+mod layout;
 mod ranges;
 mod shelf;
+mod unpacked;
 
 use ranges::{Placed, Span, spans};
 use shelf::Shelf;
+use unpacked::Unpacked;
 
 /// Requests to the store in flight for one call of [`RecordReader::read`].
 const CONCURRENT_READS: usize = 16;
@@ -49,6 +52,7 @@ pub struct Sample {
 pub struct RecordReader {
     dataset: Dataset,
     features: FeatureNames,
+    unpacked: Unpacked,
     largest_span: u64,
     shelf: Mutex<Shelf>,
     /// A record has come, or room has.
@@ -57,10 +61,13 @@ pub struct RecordReader {
 
 impl RecordReader {
     /// `bound_bytes` bounds what is kept between calls and what is under way of what is read ahead; 0 keeps nothing.
+    /// Compressed shards are kept whole: where they need more, every read of them fails ([`Dataset::unpacked_bytes`]).
     pub fn new(dataset: Dataset, features: FeatureNames, bound_bytes: u64) -> Self {
-        let largest_span = (bound_bytes / SPANS_PER_BOUND).min(LARGEST_SPAN);
-        let shelf = Shelf::new(bound_bytes - largest_span * CONCURRENT_SPANS);
-        Self { dataset, features, largest_span, shelf: Mutex::new(shelf), changed: Notify::new() }
+        let unpacked = Unpacked::new(&dataset, bound_bytes);
+        let rest = bound_bytes.saturating_sub(dataset.unpacked_bytes());
+        let largest_span = (rest / SPANS_PER_BOUND).min(LARGEST_SPAN);
+        let shelf = Shelf::new(rest - largest_span * CONCURRENT_SPANS);
+        Self { dataset, features, unpacked, largest_span, shelf: Mutex::new(shelf), changed: Notify::new() }
     }
 
     /// The data set it reads.
@@ -73,6 +80,18 @@ impl RecordReader {
     /// # Errors
     /// The first record that cannot be read, or is not what the manifest says, ends the call.
     pub async fn read(&self, records: &[u64]) -> Result<Vec<Sample>> {
+        let frames = self.frames(records).await?;
+        records.iter().map(|record| self.decode(&self.dataset.locate(*record)?, &frames[record])).collect()
+    }
+
+    /// The images of these records, in this order, as they are stored.
+    async fn stored_images(&self, records: &[u64]) -> Result<Vec<Bytes>> {
+        let frames = self.frames(records).await?;
+        let image = |record| Ok(self.parse(&self.dataset.locate(record)?, &frames[&record])?.0);
+        records.iter().map(|record| image(*record)).collect()
+    }
+
+    async fn frames(&self, records: &[u64]) -> Result<HashMap<u64, Bytes>> {
         let mut frames = HashMap::with_capacity(records.len());
         let mut missing = Vec::new();
         for record in records.iter().copied() {
@@ -89,7 +108,7 @@ impl RecordReader {
                 frames.insert(record, frame);
             }
         }
-        records.iter().map(|record| self.decode(&self.dataset.locate(*record)?, &frames[record])).collect()
+        Ok(frames)
     }
 
     /// Makes `records` the plan, in place of the last one: they will be asked for, once for each time they stand there.
@@ -211,6 +230,10 @@ impl RecordReader {
     async fn fetch_range(&self, Location { shard, bytes }: &Location) -> Result<Bytes> {
         let store = self.dataset.store();
         let listed = &self.dataset.manifest().shards[*shard];
+        if let Some(compressed) = listed.compressed {
+            let content = self.unpacked.shard(&self.dataset, *shard, compressed).await?;
+            return Ok(content.slice(bytes.start as usize..bytes.end as usize));
+        }
         match store.get_range(&listed.name, bytes.clone()).await {
             Ok(read) => Ok(read),
             Err(error) => {
@@ -225,13 +248,19 @@ impl RecordReader {
         }
     }
 
-    fn decode(&self, location: &Location, frame: &Bytes) -> Result<Sample> {
+    /// Image and label of a record, as they are stored.
+    fn parse(&self, location: &Location, frame: &Bytes) -> Result<(Bytes, i64)> {
         let shard = || self.dataset.shard_uri(location.shard);
         let offset = location.bytes.start;
         let data = framing::decode(frame).with_context(|_| FrameSnafu { shard: shard(), offset })?;
-        let (image, label) = example::image_and_label(frame.slice_ref(data), &self.features)
-            .with_context(|_| ExampleSnafu { shard: shard(), offset })?;
+        let values = example::image_and_label(frame.slice_ref(data), &self.features);
+        values.with_context(|_| ExampleSnafu { shard: shard(), offset })
+    }
 
+    fn decode(&self, location: &Location, frame: &Bytes) -> Result<Sample> {
+        let shard = || self.dataset.shard_uri(location.shard);
+        let offset = location.bytes.start;
+        let (image, label) = self.parse(location, frame)?;
         let classes = self.dataset.classes().len();
         let known = usize::try_from(label).is_ok_and(|label| label < classes);
         ensure!(known, LabelSnafu { shard: shard(), offset, label, classes });

@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 use lockstep_collective::{AddressBook, Certificates, Config, GroupOptions};
 use lockstep_crds::{ResolvedJob, spec::Assignment};
 use lockstep_nn::{Engine, EngineOptions, Shape};
-use lockstep_records::{Dataset, FeatureNames, RecordReader, order::Shuffle};
+use lockstep_records::{Dataset, RecordReader, order::Shuffle};
 use snafu::ResultExt;
 use tokio::net::TcpListener;
 
@@ -16,7 +16,7 @@ use crate::{
     failure::{CheckpointSnafu, Failure, StartEngineSnafu},
     feed::Feed,
     network::{LearningRate, Network},
-    opened_job::OpenedJob,
+    opened_job::{OpenedJob, features},
     read_ahead::LARGEST_PORTION,
     state::TrainingState,
 };
@@ -103,9 +103,8 @@ pub(super) fn prepare(opened: OpenedJob, place: Place) -> Result<(Prepared, Conf
     let Place { job_uid, index, incarnation, threads, listener, peers, tls } = place;
     let seed = result.training.seed;
 
-    let features = FeatureNames { image: result.data.image_feature, label: result.data.label_feature };
-    // Evaluations take turns with training: the bound is shared, in proportion to the data sets' sizes.
-    let test_share = share(test_set.as_ref().map_or(0, Dataset::len), training_set.len(), data.cache_bytes);
+    let features = features(&result.data);
+    let test_share = test_share(&training_set, test_set.as_ref(), data.cache_bytes);
     let training = RecordReader::new(training_set, features.clone(), data.cache_bytes - test_share);
     let test = test_set.map(|set| RecordReader::new(set, features, test_share));
     let shuffle = Shuffle {
@@ -161,7 +160,8 @@ fn warn_of_windows_read_over_and_over(training: &RecordReader, shuffle: Shuffle,
     let record = bytes / dataset.len().max(1);
     let window = record * shuffle.window_records.min(dataset.len()) / u64::from(executors.max(1));
     let times = window as f64 / training.room() as f64;
-    if times > 1.0 {
+    // Compressed shards are in memory as a whole.
+    if times > 1.0 && dataset.unpacked_bytes() == 0 {
         tracing::info!(
             window_mib = window >> 20,
             "an executor's share of a window does not fit into data.cacheSize: storage is read about {:.0} times over; a larger \
@@ -171,8 +171,14 @@ fn warn_of_windows_read_over_and_over(training: &RecordReader, shuffle: Shuffle,
     }
 }
 
-/// The part of `bytes` that `records` of `records + others` are due.
-fn share(records: u64, others: u64, bytes: u64) -> u64 {
-    let all = u128::from(records) + u128::from(others);
-    u64::try_from(u128::from(bytes) * u128::from(records) / all.max(1)).unwrap_or(bytes)
+/// The test set's part of the memory. Evaluations take turns with training: what neither needs for compressed shards is shared
+/// in proportion to the data sets' sizes.
+fn test_share(training: &Dataset, test: Option<&Dataset>, cache_bytes: u64) -> u64 {
+    let Some(test) = test else { return 0 };
+    let (for_training, for_test) = (training.unpacked_bytes(), test.unpacked_bytes());
+    let rest = cache_bytes.saturating_sub(for_training.saturating_add(for_test));
+    let all = u128::from(test.len()) + u128::from(training.len());
+    let share = u128::from(rest) * u128::from(test.len()) / all.max(1);
+    let share = for_test.saturating_add(u64::try_from(share).unwrap_or(rest));
+    share.min(cache_bytes)
 }

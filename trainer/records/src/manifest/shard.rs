@@ -7,7 +7,10 @@ use sha2::{Digest, Sha256};
 use snafu::{ResultExt, Snafu};
 
 use super::{Lengths, MAX_NAME_BYTES};
-use crate::framing::{self, Frames, MAX_DATA_BYTES, OVERHEAD_BYTES};
+use crate::{
+    compression::Compression,
+    framing::{self, Frames, MAX_DATA_BYTES, OVERHEAD_BYTES},
+};
 
 /// One TFRecord file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,12 +20,25 @@ pub struct Shard {
     pub name: String,
     /// Number of records.
     pub records: u64,
+    /// Size of the file, or of its content where it is compressed.
+    pub bytes: u64,
+    /// Of the same bytes, hex.
+    pub sha256: String,
+    /// Where each record begins in them.
+    pub lengths: Lengths,
+    /// How the file is compressed; left out where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compressed: Option<Compressed>,
+}
+
+/// A shard's file, where that is not the shard itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Compressed {
+    /// How it is compressed.
+    pub format: Compression,
     /// Size of the file.
     pub bytes: u64,
-    /// Of the file, hex.
-    pub sha256: String,
-    /// Where each record begins.
-    pub lengths: Lengths,
 }
 
 /// A shard is damaged.
@@ -38,7 +54,8 @@ pub struct ScanError {
 }
 
 impl Shard {
-    /// Reads a whole shard, checking every record, and describes it. Works for shards that others wrote, too.
+    /// Reads a whole shard, checking every record, and describes it. Works for shards that others wrote, too; of a
+    /// compressed one it takes the content.
     pub fn scan(name: &str, shard: impl Read) -> Result<Self, ScanError> {
         let mut sha256 = Sha256::new();
         let mut frames = Frames::new(Hashing { input: shard, sha256: &mut sha256 });
@@ -52,11 +69,24 @@ impl Shard {
             assert!(lengths.push(bytes as u64), "no file holds 2^64 bytes");
         }
         let (records, bytes) = (lengths.records(), lengths.bytes());
-        Ok(Self { name: name.to_owned(), records, bytes, sha256: hex::encode(sha256.finalize()), lengths })
+        Ok(Self {
+            name: name.to_owned(),
+            records,
+            bytes,
+            sha256: hex::encode(sha256.finalize()),
+            lengths,
+            compressed: None,
+        })
+    }
+
+    /// Size of the file as it is stored.
+    pub fn file_bytes(&self) -> u64 {
+        self.compressed.map_or(self.bytes, |compressed| compressed.bytes)
     }
 
     pub(super) fn validate(&self) -> Result<(), (&'static str, String)> {
-        let Self { name, records, bytes, sha256, lengths } = self;
+        // A compressed file may have any size.
+        let Self { name, records, bytes, sha256, lengths, compressed: _ } = self;
         let require = |holds: bool, field: &'static str, reason: &dyn Fn() -> String| {
             if holds { Ok(()) } else { Err((field, reason())) }
         };

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::framing;
+use crate::{compression::Compression, framing};
 
 fn shard(name: &str, records: usize) -> Shard {
     let mut bytes = Vec::new();
@@ -37,6 +37,20 @@ fn a_manifest_comes_back_as_it_was_written() {
     assert!(String::from_utf8(json).unwrap().contains(r#""lengths": "2x36 2x37 1x38""#));
 }
 
+#[test]
+fn a_compressed_shard_comes_back_as_it_was_written() {
+    let mut manifest = manifest();
+    manifest.shards[1].compressed = Some(Compressed { format: Compression::Zlib, bytes: 99 });
+    let json = manifest.to_json();
+    assert_eq!(Manifest::parse(&json).unwrap(), manifest);
+    assert_eq!(
+        manifest.shards.iter().map(Shard::file_bytes).collect::<Vec<_>>(),
+        [manifest.shards[0].bytes, 99]
+    );
+    let unknown = String::from_utf8(json).unwrap().replace("\"zlib\"", "\"lz4\"");
+    assert!(matches!(Manifest::parse(unknown.as_bytes()), Err(Error::Parse { .. })));
+}
+
 /// Jobs are named by this digest, so it may never change for the same data.
 #[test]
 fn golden_digest() {
@@ -55,7 +69,7 @@ fn golden_digest() {
 #[test]
 fn the_digest_sees_content_and_nothing_else() {
     type Change = fn(&mut Manifest);
-    let changes: [(bool, Change); 9] = [
+    let changes: [(bool, Change); 10] = [
         (true, |m| m.shape.height = 4),
         (true, |m| m.layout = Layout::Chw),
         (true, |m| m.classes[0].push('s')),
@@ -65,6 +79,7 @@ fn the_digest_sees_content_and_nothing_else() {
         (true, |m| m.shards.truncate(1)),
         (false, |m| m.source.name.push('x')),
         (false, |m| m.channel_mean[0] = 2.0),
+        (false, |m| m.shards[0].compressed = Some(Compressed { format: Compression::Gzip, bytes: 7 })),
     ];
     for (i, (seen, change)) in changes.into_iter().enumerate() {
         let mut changed = manifest();

@@ -10,10 +10,8 @@ use lockstep_rng::{Domain, Stream};
 mod targets;
 
 const CHANGES: u64 = 8;
-
-fn rounds() -> u64 {
-    if std::env::var("LOCKSTEP_TESTS").is_ok_and(|tests| tests == "acceptance") { 200_000 } else { 5_000 }
-}
+/// Of each target.
+const ROUNDS: u64 = 5_000;
 
 /// One after the other: the memory that is counted is the process's.
 #[test]
@@ -21,7 +19,7 @@ fn changed_inputs_neither_panic_nor_take_memory() {
     for target in targets::ALL {
         let seeds = (target.seeds)();
         seeds.iter().for_each(|seed| (target.run)(seed));
-        for round in 0..rounds() {
+        for round in 0..ROUNDS {
             let mut chance = Stream::new(0, Domain::Chaos, round, 0);
             let mut input = seeds[chance.below(seeds.len() as u64) as usize].clone();
             for _ in 0..=chance.below(CHANGES) {

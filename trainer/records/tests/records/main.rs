@@ -3,6 +3,7 @@
 
 mod cifar10;
 mod damage;
+mod foreign;
 mod reading;
 mod support;
 mod tensorflow;
