@@ -138,7 +138,7 @@ impl ResolvedTraining {
 }
 
 /// Random changes to training images; at least one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ResolvedAugmentation {
     /// Whether every second image is mirrored.
@@ -147,6 +147,21 @@ pub struct ResolvedAugmentation {
     pub translate_pixels: u32,
     /// Side of the square that is made black; 0 for none.
     pub cutout_pixels: u32,
+    /// Random changes of the colours. Left out where there are none, so that it enters no other job's hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub color_jitter: Option<ResolvedColorJitter>,
+}
+
+/// Strengths of random changes of the colours, each in 0..=1; at least one above 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResolvedColorJitter {
+    /// Of the brightness.
+    pub brightness: f64,
+    /// Of the contrast.
+    pub contrast: f64,
+    /// Of the saturation.
+    pub saturation: f64,
 }
 
 /// How gradients change the weights.

@@ -528,7 +528,8 @@ fn what_is_not_built_yet_is_refused_by_name() {
 fn augmentation_enters_the_resolved_job_only_when_it_changes_images() {
     let plain = accepted(json!({}));
     assert!(!canonical::to_string(&plain).unwrap().contains("augmentation"));
-    let idle = json!({"horizontalFlip": false, "translatePixels": 0, "cutoutPixels": 0});
+    let still = json!({"brightness": 0.0, "contrast": 0, "saturation": 0.0});
+    let idle = json!({"horizontalFlip": false, "translatePixels": 0, "cutoutPixels": 0, "colorJitter": still});
     assert_eq!(accepted(json!({"training": {"augmentation": idle}})), plain);
     let all = json!({"horizontalFlip": true, "translatePixels": 4, "cutoutPixels": 8});
     for changes in
@@ -543,6 +544,29 @@ fn augmentation_enters_the_resolved_job_only_when_it_changes_images() {
     }
     let far = json!({"training": {"augmentation": {"translatePixels": 257}}});
     refused(far, "training.augmentation.translatePixels", "between 0");
+}
+
+/// A job that augmented before there was a colour jitter keeps its run.
+#[test]
+fn color_jitter_enters_the_resolved_job_only_when_it_changes_images() {
+    let with = |jitter: Value| json!({"training": {"augmentation": {"translatePixels": 4, "colorJitter": jitter}}});
+    let resolved = |changes| serde_json::to_value(accepted(changes)).unwrap();
+    let plain = resolved(json!({"training": {"augmentation": {"translatePixels": 4}}}));
+    let members: Vec<_> = plain["result"]["training"]["augmentation"].as_object().unwrap().keys().collect();
+    assert_eq!(members, ["cutoutPixels", "horizontalFlip", "translatePixels"]);
+    assert_eq!(resolved(with(json!({"brightness": 0.0}))), plain);
+    let job = accepted(with(json!({"contrast": 0.4})));
+    let jittered = serde_json::to_value(&job).unwrap();
+    assert_eq!(
+        jittered["result"]["training"]["augmentation"]["colorJitter"],
+        json!({"brightness": 0.0, "contrast": 0.4, "saturation": 0.0})
+    );
+    assert_eq!(serde_json::from_value::<ResolvedJob>(jittered).unwrap(), job);
+    for member in ["brightness", "contrast", "saturation"] {
+        let field = format!("training.augmentation.colorJitter.{member}");
+        refused(with(json!({member: 1.1})), &field, "between 0");
+        refused(with(json!({member: -0.1})), &field, "between 0");
+    }
 }
 
 #[test]

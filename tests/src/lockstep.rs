@@ -12,6 +12,31 @@ use crate::{machine, process, wait::eventually};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+/// Real images that `lockstep prepare` can read.
+pub struct Images {
+    /// The subcommand that reads them.
+    pub kind: String,
+    /// Their file or folder.
+    pub path: String,
+    /// Which data it is.
+    pub description: String,
+}
+
+impl Images {
+    /// A small part of them.
+    pub fn slice() -> Result<Self> {
+        Self::find(&["--slice"])
+    }
+
+    fn find(options: &[&str]) -> Result<Self> {
+        let source = machine::script("data.sh", options)?;
+        let [kind, path, description] = source.lines().collect::<Vec<_>>()[..] else {
+            anyhow::bail!("scripts/data.sh printed {source:?}");
+        };
+        Ok(Self { kind: kind.into(), path: path.into(), description: description.into() })
+    }
+}
+
 /// A data set that `lockstep prepare` wrote.
 pub struct Data {
     /// Holds `train` and `test`.
@@ -30,14 +55,11 @@ impl Data {
     }
 
     fn prepare(options: &[&str]) -> Result<Self> {
-        let source = machine::script("data.sh", options)?;
-        let [kind, path, description] = source.lines().collect::<Vec<_>>()[..] else {
-            anyhow::bail!("scripts/data.sh printed {source:?}");
-        };
+        let Images { kind, path, description } = Images::find(options)?;
         println!("data: {description}");
         let folder = machine::repository()
             .join("target/test-data")
-            .join(Path::new(path).file_name().context("no name")?);
+            .join(Path::new(&path).file_name().context("no name")?);
         if !folder.join("test/dataset.json").exists() {
             let output =
                 lockstep(["prepare".as_ref(), kind.as_ref(), path.as_ref(), folder.as_os_str()]).output()?;

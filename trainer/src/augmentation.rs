@@ -1,14 +1,32 @@
-//! Random changes to training images: mirrored, moved, a square made black.
+//! Random changes to training images: the colours, then mirrored, moved, a square made black.
 //!
 //! What happens to an image is a pure function of (seed, epoch, position in the epoch's order), on its bytes, before
 //! they become numbers of the network.
 
+use std::borrow::Cow;
+
 use lockstep_crds::resolved::ResolvedAugmentation;
 use lockstep_rng::{Domain, Stream};
+use snafu::{Snafu, ensure};
+
+use color_jitter::{Adjustments, CHANNELS};
+
+mod color_jitter;
+
+/// The rule does not suit the images.
+#[derive(Debug, Snafu)]
+#[snafu(display(
+    "training.augmentation.colorJitter needs images of 1 or 3 channels, these have {channels}; leave it out"
+))]
+pub(crate) struct UnsuitableChannels {
+    channels: usize,
+}
 
 /// What is done to one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Change {
+    /// What happens to its colours, before anything else.
+    colors: Option<Adjustments>,
     mirrored: bool,
     /// Pixels down and to the right.
     moved: (i64, i64),
@@ -34,8 +52,10 @@ impl Augmentation {
         height: usize,
         width: usize,
         channels: usize,
-    ) -> Self {
-        Self { rule, seed, height, width, channels }
+    ) -> Result<Self, UnsuitableChannels> {
+        let suitable = rule.color_jitter.is_none() || CHANNELS.contains(&channels);
+        ensure!(suitable, UnsuitableChannelsSnafu { channels });
+        Ok(Self { rule, seed, height, width, channels })
     }
 
     /// Appends `image` (row, column, channel), changed, to `to`.
@@ -47,9 +67,10 @@ impl Augmentation {
     }
 
     /// Draws, in this order and only what the rule asks for: mirrored (one of 2), rows down and columns right (each one
-    /// of 2n + 1), row and column of the square's centre.
+    /// of 2n + 1), row and column of the square's centre, the colours' adjustments.
     fn draw(&self, epoch: u32, position: u64) -> Change {
-        let ResolvedAugmentation { horizontal_flip, translate_pixels, cutout_pixels } = self.rule;
+        let ResolvedAugmentation { horizontal_flip, translate_pixels, cutout_pixels, color_jitter } =
+            self.rule;
         let mut stream = Stream::new(self.seed, Domain::Augmentation, epoch.into(), position);
         let mirrored = horizontal_flip && stream.below(2) == 1;
         let mut moved = (0, 0);
@@ -63,12 +84,21 @@ impl Augmentation {
             let mut start = |extent: usize| stream.below(extent.max(1) as u64) as i64 - side / 2;
             (start(self.height), start(self.width), side)
         });
-        Change { mirrored, moved, square }
+        let colors = color_jitter.map(|rule| color_jitter::draw(rule, &mut stream));
+        Change { colors, mirrored, moved, square }
     }
 
     /// `output` is all zeros.
     fn apply(&self, change: Change, image: &[u8], output: &mut [u8]) {
-        let Change { mirrored, moved: (down, right), square } = change;
+        let Change { colors, mirrored, moved: (down, right), square } = change;
+        let image = match colors {
+            Some(adjustments) => {
+                let mut adjusted = image.to_vec();
+                color_jitter::apply(&adjustments, self.channels, &mut adjusted);
+                Cow::Owned(adjusted)
+            }
+            None => Cow::Borrowed(image),
+        };
         let (height, width, channels) = (self.height as i64, self.width as i64, self.channels);
         // Of the output, what the moved image covers.
         let covered = down.max(0)..(height + down).min(height);

@@ -3,10 +3,11 @@
 use super::{Report, defaults::*};
 use crate::{
     resolved::{
-        ResolvedAugmentation, ResolvedEarlyStopping, ResolvedOptimizer, ResolvedSchedule, ResolvedTraining,
+        ResolvedAugmentation, ResolvedColorJitter, ResolvedEarlyStopping, ResolvedOptimizer,
+        ResolvedSchedule, ResolvedTraining,
     },
     spec::{
-        Adam, Augmentation, Cosine, EarlyStopping, Kernels, Numerics, OneCycle, Optimizer, OptimizerType,
+        Adam, Augmentation, ColorJitter, Cosine, EarlyStopping, Kernels, Numerics, OneCycle, Optimizer, OptimizerType,
         Piecewise, Precision, Schedule, ScheduleType, Sgd, StoppingMetric, Training,
     },
 };
@@ -219,7 +220,7 @@ fn resolve_augmentation(
     augmentation: Option<&Augmentation>,
     report: &mut Report,
 ) -> Option<ResolvedAugmentation> {
-    let Augmentation { horizontal_flip, translate_pixels, cutout_pixels } =
+    let Augmentation { horizontal_flip, translate_pixels, cutout_pixels, color_jitter } =
         augmentation.cloned().unwrap_or_default();
     let mut pixels = |member, value: Option<u32>| {
         report.range(&format!("training.augmentation.{member}"), value.unwrap_or(0), 0, 256)
@@ -228,8 +229,22 @@ fn resolve_augmentation(
         horizontal_flip: horizontal_flip.unwrap_or(false),
         translate_pixels: pixels("translatePixels", translate_pixels),
         cutout_pixels: pixels("cutoutPixels", cutout_pixels),
+        color_jitter: resolve_color_jitter(color_jitter.as_ref(), report),
     };
     (resolved != ResolvedAugmentation::default()).then_some(resolved)
+}
+
+fn resolve_color_jitter(jitter: Option<&ColorJitter>, report: &mut Report) -> Option<ResolvedColorJitter> {
+    let ColorJitter { brightness, contrast, saturation } = jitter.cloned().unwrap_or_default();
+    let mut strength = |member, value: Option<f64>| {
+        report.range(&format!("training.augmentation.colorJitter.{member}"), value.unwrap_or(0.0), 0.0, 1.0)
+    };
+    let resolved = ResolvedColorJitter {
+        brightness: strength("brightness", brightness),
+        contrast: strength("contrast", contrast),
+        saturation: strength("saturation", saturation),
+    };
+    (resolved != ResolvedColorJitter::default()).then_some(resolved)
 }
 
 fn resolve_numerics(numerics: Option<&Numerics>, report: &mut Report) -> (Kernels, Precision) {

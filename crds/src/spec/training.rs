@@ -216,8 +216,8 @@ pub struct PiecewiseChange {
     pub factor: f64,
 }
 
-/// Random changes to training images, in each epoch others: first mirrored, then moved, then a square made black.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+/// Random changes to training images, in each epoch others: first the colours, then mirrored, moved, a square made black.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Augmentation {
     /// Whether every second image, at random, is mirrored: left becomes right. Default false.
@@ -231,6 +231,28 @@ pub struct Augmentation {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 256))]
     pub cutout_pixels: Option<u32>,
+    /// Changes of brightness, contrast and saturation, as torchvision's ColorJitter. Images must have 1 or 3 channels.
+    /// Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub color_jitter: Option<ColorJitter>,
+}
+
+/// Random changes of an image's colours. Each strength s stands for a factor between 1 - s and 1 + s; they come in random order.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ColorJitter {
+    /// How far an image's brightness changes: 0 is black, 1 as it was. Default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub brightness: Option<f64>,
+    /// How far its contrast changes: 0 is all the mean grey, 1 as it was. Default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub contrast: Option<f64>,
+    /// How far its saturation changes: 0 is grey, 1 as it was. Default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub saturation: Option<f64>,
 }
 
 /// Which implementation computes the layers. Default Native.

@@ -21,6 +21,7 @@ mod contract;
 mod faults;
 mod kerberos;
 mod larger_than_memory;
+mod prepare;
 mod same_weights;
 mod tracking;
 
@@ -95,6 +96,12 @@ fn main() -> ExitCode {
         s3::lacks(), world => world, bucket {
             training_from_and_to_s3_gives_the_weights_of_files
             a_missing_bucket_is_refused_at_once_and_named
+        }
+        hdfs::lacks(), world => world.bed()?, prepare {
+            a_data_set_on_hdfs_is_that_in_files
+        }
+        s3::lacks(), world => world, prepare {
+            encoded_records_in_a_bucket_train_to_the_weights_of_raw_ones
         }
         hdfs::lacks().or_else(lockstep_tests::tracking::lacks), world => world.bed()?, tracking {
             a_run_log_and_event_files_on_hdfs_are_whole_as_hadoops_shell_gets_them

@@ -267,4 +267,9 @@ impl Error {
             | Self::Image { .. } => false,
         }
     }
+
+    /// Whether one record is at fault, and others can be read.
+    pub(crate) fn is_of_one_record(&self) -> bool {
+        matches!(self, Self::Frame { .. } | Self::Example { .. } | Self::Label { .. } | Self::Image { .. })
+    }
 }

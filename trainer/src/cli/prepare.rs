@@ -1,87 +1,42 @@
 //! `lockstep prepare`: images as people have them become TFRecord shards and a `dataset.json`.
 
-use std::{
-    num::NonZeroUsize,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use lockstep_crds::executor::exit_code;
-use lockstep_records::prepare::{self, ImageOptions, Options, Progress, Summary};
+use lockstep_records::prepare::{
+    self, NumpyOptions, Options, Progress, ShardFolder, ShardFolders, Split, Summary,
+};
 use lockstep_storage::Store;
+use serde_json::json;
 
 use crate::failure::chain;
+use arguments::{Classes, Locations, Source};
 
-/// Writes DST/train and DST/test; refuses to overwrite what is there.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
-    #[command(subcommand)]
-    source: Source,
-    /// Shards of each split.
-    #[arg(long, global = true)]
-    shards: Option<NonZeroUsize>,
-    /// Threads that convert; all cores by default. The bytes written do not depend on it.
-    #[arg(long, global = true)]
-    threads: Option<NonZeroUsize>,
-}
+pub(crate) use arguments::Arguments;
 
-#[derive(Debug, clap::Subcommand)]
-enum Source {
-    /// CIFAR-10's binary archive, cifar-10-binary.tar.gz, or the folder that it extracts to.
-    Cifar10(Locations),
-    /// A folder with one folder of images a class, or train/ and test/ with those.
-    ImageFolder {
-        #[command(flatten)]
-        locations: Locations,
-        /// Scale every image to this size; without it all must have one.
-        #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = parse_size)]
-        resize: Option<(u32, u32)>,
-        /// 1 for grey, 3 for colour; what the first image is by default.
-        #[arg(long)]
-        channels: Option<u32>,
-    },
-    /// A folder of IDX files as MNIST and its relatives have them, plain or .gz.
-    Idx {
-        #[command(flatten)]
-        locations: Locations,
-        /// Names of the classes in the order of the labels; digits by default.
-        #[arg(long, value_delimiter = ',')]
-        classes: Option<Vec<String>>,
-    },
-}
-
-#[derive(Debug, clap::Args)]
-struct Locations {
-    /// The file or folder to read.
-    #[arg(value_name = "SRC")]
-    source: PathBuf,
-    /// The folder to write: a path, or file:///path.
-    #[arg(value_name = "DST")]
-    destination: String,
-}
-
-fn parse_size(text: &str) -> Result<(u32, u32), String> {
-    let parse = |side: &str| side.parse().ok().filter(|side| (1..=4096).contains(side));
-    let sides = text.split_once('x').and_then(|(width, height)| Some((parse(width)?, parse(height)?)));
-    sides.ok_or_else(|| "write WIDTHxHEIGHT, each 1 to 4096".to_owned())
-}
+mod arguments;
 
 /// Runs the subcommand; returns the exit code.
 pub(crate) async fn run(arguments: Arguments) -> u8 {
-    let Arguments { source, shards, threads } = arguments;
+    let Arguments { source, shards, threads, split, seed, encoding, json } = arguments;
     let bar = progress_bar();
     let shown = bar.clone();
     let progress = Arc::new(move |Progress { done, total }: Progress| {
         shown.set_length(total);
         shown.set_position(done);
     });
-    let options = Options { shards, threads, progress: Some(progress) };
-    let outcome = convert(&source, &options).await;
+    let split = split.map(|shares| Split { shares, seed });
+    let options = Options { shards, threads, split, encoding, progress: Some(progress) };
+    let outcome = convert(source, &options).await;
     bar.finish_and_clear();
     match outcome {
         Ok(summary) => {
-            print(&summary);
+            if json {
+                println!("{}", as_json(&summary))
+            } else {
+                print(&summary)
+            }
             exit_code::DONE
         }
         Err(error) => {
@@ -108,17 +63,37 @@ impl From<prepare::Error> for Failed {
     }
 }
 
-async fn convert(source: &Source, options: &Options) -> Result<Summary, Failed> {
+async fn convert(source: Source, options: &Options) -> Result<Summary, Failed> {
     Ok(match source {
         Source::Cifar10(Locations { source, destination }) => {
-            prepare::cifar10(source, &open(destination)?, options).await?
+            prepare::cifar10(&source, &open(&destination)?, options).await?
         }
-        Source::ImageFolder { locations: Locations { source, destination }, resize, channels } => {
-            let images = ImageOptions { resize: *resize, channels: *channels };
-            prepare::image_folder(source, &open(destination)?, &images, options).await?
+        Source::Cifar100 { locations: Locations { source, destination }, labels } => {
+            prepare::cifar100(&source, &open(&destination)?, labels.into(), options).await?
         }
-        Source::Idx { locations: Locations { source, destination }, classes } => {
-            prepare::idx(source, &open(destination)?, classes.as_deref(), options).await?
+        Source::ImageFolder { locations: Locations { source, destination }, images } => {
+            prepare::image_folder(&source, &open(&destination)?, &images.into(), options).await?
+        }
+        Source::Idx { locations: Locations { source, destination }, classes: Classes { classes } } => {
+            prepare::idx(&source, &open(&destination)?, classes.as_deref(), options).await?
+        }
+        Source::Numpy {
+            locations: Locations { source, destination },
+            layout,
+            classes: Classes { classes },
+        } => {
+            let numpy = NumpyOptions { layout: layout.map(Into::into), classes };
+            prepare::numpy(&source, &open(&destination)?, &numpy, options).await?
+        }
+        Source::Tfrecords(records) => {
+            let optional = |location: &Option<String>| location.as_deref().map(open_shards).transpose();
+            let folders = ShardFolders {
+                train: open_shards(&records.train)?,
+                validation: optional(&records.validation)?,
+                test: optional(&records.test)?,
+            };
+            let destination = open(&records.destination)?;
+            prepare::tfrecords(&folders, &destination, &records.options(), options).await?
         }
     })
 }
@@ -133,6 +108,16 @@ pub(super) fn open(destination: &str) -> lockstep_storage::Result<Store> {
     Store::open(&path.to_string_lossy())
 }
 
+/// A folder of shards; what has a `*` in its last part is a pattern of their names.
+fn open_shards(location: &str) -> lockstep_storage::Result<ShardFolder> {
+    let (folder, pattern) = match location.rsplit_once('/') {
+        Some((folder, name)) if name.contains('*') => (folder, Some(name.to_owned())),
+        None if location.contains('*') => (".", Some(location.to_owned())),
+        _ => (location, None),
+    };
+    Ok(ShardFolder { store: open(folder)?, pattern })
+}
+
 fn progress_bar() -> ProgressBar {
     let bar = ProgressBar::new(0);
     if let Ok(style) =
@@ -141,6 +126,15 @@ fn progress_bar() -> ProgressBar {
         bar.set_style(style.progress_chars("━╸─"));
     }
     bar
+}
+
+fn as_json(summary: &Summary) -> serde_json::Value {
+    let Summary { shape, classes, splits } = summary;
+    let splits = splits.iter().map(|split| {
+        let prepare::SplitSummary { name, uri, records, shards, bytes, digest } = split;
+        json!({"name": name, "uri": uri, "records": records, "shards": shards, "bytes": bytes, "digest": digest})
+    });
+    json!({"shape": shape, "classes": classes, "splits": splits.collect::<Vec<_>>()})
 }
 
 fn print(summary: &Summary) {
@@ -153,7 +147,7 @@ fn print(summary: &Summary) {
     for split in &summary.splits {
         let mebibytes = split.bytes as f64 / f64::from(1 << 20);
         println!(
-            "{:<6} {} records in {} shards, {mebibytes:.1} MiB, {}",
+            "{:<10} {} records in {} shards, {mebibytes:.1} MiB, {}",
             split.name, split.records, split.shards, split.uri
         );
     }

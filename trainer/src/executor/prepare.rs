@@ -113,8 +113,10 @@ pub(super) fn prepare(opened: OpenedJob, place: Place) -> Result<(Prepared, Conf
     };
     warn_of_windows_read_over_and_over(&training, shuffle, executors);
     let Shape { height, width, channels } = network.model.input();
+    let augmentation = result.training.augmentation;
     let augmentation =
-        result.training.augmentation.map(|rule| Augmentation::new(rule, seed, height, width, channels));
+        augmentation.map(|rule| Augmentation::new(rule, seed, height, width, channels)).transpose();
+    let augmentation = augmentation.map_err(|error| Failure::Spec { reason: error.to_string() })?;
     let feed = Feed::new(course.clone(), seed, shuffle, split, augmentation, training, test);
 
     let threads =

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use snafu::Snafu;
 
-use crate::{Shape, manifest};
+use crate::{Shape, manifest, pixels};
 
 /// A failed action of a preparation.
 #[derive(Debug, Snafu)]
@@ -60,7 +60,7 @@ pub enum Error {
         /// Where the label stands.
         offset: u64,
         /// As it stands there.
-        label: u8,
+        label: i64,
         /// Number of classes.
         classes: usize,
     },
@@ -112,6 +112,65 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it, and what would be right.
         reason: String,
+    },
+    /// Opening or reading records.
+    #[snafu(display("failed to read the records of {uri}"))]
+    Records {
+        /// Folder of the shards.
+        uri: String,
+        /// What is wrong with which.
+        #[snafu(source(from(crate::Error, Box::new)))]
+        source: Box<crate::Error>,
+    },
+    /// Several images cannot be taken.
+    #[snafu(display("failed to take {} images{}:\n{}", errors.len(), if *more { " and perhaps more" } else { "" }, lines(errors)))]
+    Images {
+        /// Why, one error an image, in the order of the images.
+        errors: Vec<Error>,
+        /// Whether the rest was not looked at.
+        more: bool,
+    },
+    /// The source has the part already that it is to be split into.
+    #[snafu(display(
+        "failed to split {name}: it has a {part} split of its own, leave {part} out of the shares"
+    ))]
+    PartExists {
+        /// Of the source.
+        name: String,
+        /// Of the part.
+        part: &'static str,
+    },
+    /// No class has enough images.
+    #[snafu(display(
+        "failed to split {name}: no class has enough images for one of {part}, give it a larger share"
+    ))]
+    EmptyPart {
+        /// Of the source.
+        name: String,
+        /// Of the part.
+        part: &'static str,
+    },
+    /// Images that an encoding cannot hold.
+    #[snafu(display("failed to encode images of {shape}: PNG and JPEG are for 1 or 3 channels, choose raw"))]
+    EncodedChannels {
+        /// Of each image.
+        shape: Shape,
+    },
+    /// An encoder gave up.
+    #[snafu(display("failed to encode an image of {shape}"))]
+    Encode {
+        /// Of the image.
+        shape: Shape,
+        /// The encoder's error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An image that was just encoded cannot be decoded: a defect of this program or of the machine's memory.
+    #[snafu(display("failed to decode an image of {shape} that was just encoded"))]
+    CheckImage {
+        /// Of the image.
+        shape: Shape,
+        /// What is wrong with it.
+        source: pixels::Error,
     },
     /// The destination holds a whole data set.
     #[snafu(display("failed to write to {uri}: it holds a prepared data set already"))]
@@ -177,6 +236,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Store { source, .. } => source.is_retryable(),
+            Self::Records { source, .. } => source.is_retryable(),
             Self::ReadSource { .. }
             | Self::Unpack { .. }
             | Self::MissingFile { .. }
@@ -187,6 +247,12 @@ impl Error {
             | Self::Decode { .. }
             | Self::ImageSize { .. }
             | Self::Image { .. }
+            | Self::Images { .. }
+            | Self::PartExists { .. }
+            | Self::EmptyPart { .. }
+            | Self::EncodedChannels { .. }
+            | Self::Encode { .. }
+            | Self::CheckImage { .. }
             | Self::Prepared { .. }
             | Self::NotEmpty { .. }
             | Self::ShardTooLarge { .. }
@@ -195,4 +261,41 @@ impl Error {
             | Self::Worker { .. } => false,
         }
     }
+
+    /// Whether one image is at fault, and others may be too.
+    pub(super) fn is_of_one_image(&self) -> bool {
+        match self {
+            Self::Decode { .. } | Self::ImageSize { .. } | Self::Image { .. } => true,
+            Self::Records { source, .. } => source.is_of_one_record(),
+            Self::ReadSource { .. }
+            | Self::Unpack { .. }
+            | Self::MissingFile { .. }
+            | Self::FileSize { .. }
+            | Self::Label { .. }
+            | Self::Format { .. }
+            | Self::Layout { .. }
+            | Self::Images { .. }
+            | Self::PartExists { .. }
+            | Self::EmptyPart { .. }
+            | Self::EncodedChannels { .. }
+            | Self::Encode { .. }
+            | Self::CheckImage { .. }
+            | Self::Prepared { .. }
+            | Self::NotEmpty { .. }
+            | Self::ShardTooLarge { .. }
+            | Self::Check { .. }
+            | Self::CheckManifest { .. }
+            | Self::Store { .. }
+            | Self::Worker { .. } => false,
+        }
+    }
+}
+
+/// Each error with its causes on a line of its own.
+fn lines(errors: &[Error]) -> String {
+    let line = |error: &Error| {
+        let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+        format!("  {}", causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
+    };
+    errors.iter().map(line).collect::<Vec<_>>().join("\n")
 }

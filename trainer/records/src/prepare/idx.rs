@@ -17,7 +17,7 @@ use super::{
     error::{
         FileSizeSnafu, FormatSnafu, LabelSnafu, LayoutSnafu, MissingFileSnafu, ReadSourceSnafu, UnpackSnafu,
     },
-    source::{InMemory, Source, base_name},
+    source::{InMemory, Source, base_name, class_names, file_names},
 };
 use crate::Shape;
 
@@ -26,7 +26,7 @@ const SPLITS: [(&str, [&str; 2]); 2] = [("train", ["train", "train"]), ("test", 
 /// Values of a file are held in memory.
 const MAX_BYTES: u64 = 8 << 30;
 
-pub(super) fn open(path: &Path, classes: Option<Vec<String>>) -> Result<Source> {
+pub(super) fn open(path: &Path, classes: Option<&[String]>) -> Result<Source> {
     let names = file_names(path)?;
     let mut shape = None;
     let mut splits = Vec::new();
@@ -65,7 +65,7 @@ pub(super) fn open(path: &Path, classes: Option<Vec<String>>) -> Result<Source> 
     }
     let highest = splits.iter().flat_map(|(.., images)| &images.labels).max();
     let highest = highest.with_context(|| LayoutSnafu { path, reason: "its files hold no image" })?;
-    let classes = classes.unwrap_or_else(|| (0..=*highest).map(|label| label.to_string()).collect());
+    let classes = class_names(classes, u32::from(*highest));
     for (_, labels, header_bytes, images) in &splits {
         if let Some(at) = images.labels.iter().position(|label| usize::from(*label) >= classes.len()) {
             let (offset, label) = (header_bytes + at as u64, images.labels[at]);
@@ -80,16 +80,6 @@ pub(super) fn open(path: &Path, classes: Option<Vec<String>>) -> Result<Source> 
         classes,
         splits: splits.into_iter().map(|(split, _, _, images)| (split, Arc::new(images) as _)).collect(),
     })
-}
-
-fn file_names(path: &Path) -> Result<Vec<String>> {
-    let entries = std::fs::read_dir(path).context(ReadSourceSnafu { path })?;
-    let mut names = entries
-        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-        .collect::<std::io::Result<Vec<_>>>()
-        .context(ReadSourceSnafu { path })?;
-    names.sort();
-    Ok(names)
 }
 
 /// The file of that kind. An unpacked one beside its `.gz` is the same file; two different ones are refused.
@@ -179,13 +169,14 @@ fn read(path: &Path) -> Result<(Vec<u32>, Vec<u8>)> {
     let header_bytes = 4 + 4 * u64::from(dimensions);
     expect(4 + header.len() as u64, header_bytes, 0)?;
     let dims: Vec<u32> = header.as_chunks::<4>().0.iter().map(|size| u32::from_be_bytes(*size)).collect();
-    let values = dims.iter().try_fold(1u64, |product, size| product.checked_mul(u64::from(*size)));
-    let Some(values) = values.filter(|values| *values <= MAX_BYTES) else {
+    // One image or label, then all; a file of none may have any sizes behind the first.
+    let one = dims[1..].iter().try_fold(1u64, |product, size| product.checked_mul(u64::from(*size)));
+    let values = one.and_then(|one| one.checked_mul(dims[0].into()));
+    let (Some(one), Some(values)) = (one, values.filter(|values| *values <= MAX_BYTES)) else {
         return refuse(path, format!("its dimensions {dims:?} are too large"));
     };
-    let one = dims[1..].iter().map(|size| u64::from(*size)).product::<u64>().max(1);
     let bytes = take(values.saturating_add(1), header_bytes)?;
-    let whole = (bytes.len() as u64).min(values) / one * one;
+    let whole = (bytes.len() as u64).min(values) / one.max(1) * one;
     expect(header_bytes + bytes.len() as u64, header_bytes + values, header_bytes + whole)?;
     Ok((dims, bytes))
 }

@@ -1,6 +1,7 @@
 //! A folder of images for each class, as people keep them and as PyTorch's `ImageFolder` reads them.
 //!
 //! Nothing is skipped in silence: a file that is no image, an image of another size, a transparent one, are errors.
+//! What one file becomes is decided in `picture` and `fit`.
 //! Records are not sorted by class but in one fixed random order, so that every shard holds every class.
 
 use std::{
@@ -9,29 +10,32 @@ use std::{
     sync::Arc,
 };
 
-use image::{
-    DynamicImage, GrayImage, ImageError, ImageFormat, ImageReader, RgbImage, error::DecodingError,
-    imageops::FilterType,
-};
 use lockstep_rng::{Domain, Stream};
 use snafu::{OptionExt, ResultExt, ensure};
 
 use super::{
     Result,
-    error::{DecodeSnafu, ImageSizeSnafu, ImageSnafu, LayoutSnafu, ReadSourceSnafu},
+    error::{ImageSizeSnafu, ImageSnafu, LayoutSnafu, ReadSourceSnafu},
+    fit::Fit,
+    picture::Picture,
+    refusals::MOST_REFUSALS,
     source::{Images, Source, base_name},
 };
-use crate::{Shape, pixels};
+use crate::Shape;
 
 /// How images become records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageOptions {
-    /// Columns and rows that every image is resized to, its proportions not kept; none means that all images must
-    /// have the first one's size.
+    /// Columns and rows that every image is resized to; none means that all images must have the first one's size.
     pub resize: Option<(u32, u32)>,
+    /// What becomes of their proportions.
+    pub fit: Fit,
     /// 1 for grey, 3 for colour; none means what the first image is. Grey images can become colour ones, but not
     /// the other way round unless 1 is asked for.
     pub channels: Option<u32>,
+    /// Red, green and blue of what transparent images lie on and of what [`Fit::Contain`] leaves free. None: transparent
+    /// images are refused, and the rest is black.
+    pub background: Option<[u8; 3]>,
 }
 
 pub(super) fn open(path: &Path, options: &ImageOptions) -> Result<Source> {
@@ -39,21 +43,7 @@ pub(super) fn open(path: &Path, options: &ImageOptions) -> Result<Source> {
         let reason = || format!("images of {channels} channels are not offered: choose 1 or 3");
         ensure!(matches!(channels, 1 | 3), LayoutSnafu { path, reason: reason() });
     }
-    let below = folders(path)?;
-    let names: Vec<&str> = below.keys().map(String::as_str).collect();
-    let splits = match names[..] {
-        ["train"] | ["test", "train"] => {
-            let mut splits = vec![("train", path.join("train"))];
-            splits.extend(below.get("test").map(|test| ("test", test.clone())));
-            splits
-        }
-        _ if names.contains(&"train") => {
-            let reason = format!("beside train there may be test and nothing else: {names:?}");
-            return LayoutSnafu { path, reason }.fail();
-        }
-        _ => vec![("train", path.to_owned())],
-    };
-
+    let splits = splits(path)?;
     let mut classes: Vec<String> = Vec::new();
     let mut files = Vec::new();
     for (split, folder) in splits {
@@ -77,19 +67,48 @@ pub(super) fn open(path: &Path, options: &ImageOptions) -> Result<Source> {
         files.push((split, images));
     }
 
-    let (first, _) = &files[0].1[0];
-    let image = decode(first)?;
-    let (width, height) = options.resize.unwrap_or((image.width(), image.height()));
-    let reason = "it has no pixels, or is asked to have none";
-    ensure!(width > 0 && height > 0, ImageSnafu { path: first, reason });
-    let channels = options.channels.unwrap_or(if image.color().has_color() { 3 } else { 1 });
-    let shape = Shape { height, width, channels };
+    let shape = shape(&files[0].1, options)?;
     let splits = files.into_iter().map(|(split, mut files)| {
         Stream::new(0, Domain::Preparation, 0, 0).shuffle(&mut files);
         let images = Folder { files, shape, options: options.clone() };
         (split, Arc::new(images) as Arc<dyn Images>)
     });
     Ok(Source { format: "image-folder", name: base_name(path), shape, classes, splits: splits.collect() })
+}
+
+/// Folders by the split that they hold: the folder itself, or `train` in it and what is beside that.
+fn splits(path: &Path) -> Result<Vec<(&'static str, PathBuf)>> {
+    let mut below = folders(path)?;
+    let Some(train) = below.remove("train") else { return Ok(vec![("train", path.to_owned())]) };
+    let mut splits = vec![("train", train)];
+    for (names, split) in [(&["validation", "val"][..], "validation"), (&["test"], "test")] {
+        let found = names.iter().find_map(|name| below.remove(*name));
+        splits.extend(found.map(|folder| (split, folder)));
+    }
+    let reason = || {
+        format!("beside train there may be validation (or val) and test, nothing else: {:?}", below.keys())
+    };
+    ensure!(below.is_empty(), LayoutSnafu { path, reason: reason() });
+    Ok(splits)
+}
+
+/// Of the first image that can be read; who cannot is reported with all others.
+fn shape(files: &[(PathBuf, u32)], options: &ImageOptions) -> Result<Shape> {
+    let (first, others) = files.split_first().expect("a split without images was refused");
+    let read = |(path, _): &(PathBuf, u32)| picture(path, options);
+    let others = others.iter().take(MOST_REFUSALS);
+    let first = read(first).or_else(|refusal| others.map(read).find_map(Result::ok).ok_or(refusal))?;
+    Ok(Shape { channels: options.channels.unwrap_or(first.shape.channels), ..first.shape })
+}
+
+/// A file's picture, in the size that is asked for.
+fn picture(path: &Path, options: &ImageOptions) -> Result<Picture> {
+    let ImageOptions { resize, fit, channels: _, background } = *options;
+    let picture = Picture::read(path, background)?;
+    Ok(match resize {
+        Some(size) => picture.resized(size, fit, background),
+        None => picture,
+    })
 }
 
 struct Folder {
@@ -103,55 +122,23 @@ impl Images for Folder {
         self.files.len()
     }
 
+    fn labels(&self) -> Result<Vec<u32>> {
+        Ok(self.files.iter().map(|(_, label)| *label).collect())
+    }
+
     fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u32> {
         let (path, label) = &self.files[index];
-        let mut image = decode(path)?;
+        let picture = picture(path, &self.options)?;
         let Shape { height, width, channels } = self.shape;
-        let (found_width, found_height) = (image.width(), image.height());
-        if (found_width, found_height) != (width, height) {
-            ensure!(
-                self.options.resize.is_some(),
-                ImageSizeSnafu { path, found_width, found_height, width, height }
-            );
-            // Bilinear with antialiasing: additions and multiplications only, so the same on every machine.
-            image = image.resize_exact(width, height, FilterType::Triangle);
-        }
-        if channels == 1 {
-            let allowed = self.options.channels.is_some() || !image.color().has_color();
-            let reason = "it is in colour and the first image is grey (ask for 1 or 3 channels)";
-            ensure!(allowed, ImageSnafu { path, reason });
-            pixels.copy_from_slice(&image.into_luma8());
-        } else {
-            pixels.copy_from_slice(&image.into_rgb8());
-        }
+        let Shape { height: found_height, width: found_width, channels: found_channels } = picture.shape;
+        let same = (found_width, found_height) == (width, height);
+        ensure!(same, ImageSizeSnafu { path, found_width, found_height, width, height });
+        let allowed = self.options.channels.is_some() || found_channels <= channels;
+        let reason = "it is in colour and the first image is grey (ask for 1 or 3 channels)";
+        ensure!(allowed, ImageSnafu { path, reason });
+        pixels.copy_from_slice(&picture.with_channels(channels).pixels);
         Ok(*label)
     }
-}
-
-/// Decodes by content, not by name, within the decoder's limits of memory.
-fn decode(path: &Path) -> Result<DynamicImage> {
-    let reader = ImageReader::open(path).context(ReadSourceSnafu { path })?;
-    let reader = reader.with_guessed_format().context(ReadSourceSnafu { path })?;
-    let image = match reader.format() {
-        Some(ImageFormat::Jpeg) => decode_jpeg(path)?,
-        _ => reader.decode().context(DecodeSnafu { path })?,
-    };
-    let opaque = !image.color().has_alpha() || image.to_rgba8().pixels().all(|pixel| pixel.0[3] == 255);
-    ensure!(opaque, ImageSnafu { path, reason: "it is transparent in places, which a record cannot say" });
-    Ok(image)
-}
-
-/// As a record's JPEG is decoded: the same on every processor, and not at all where it is damaged.
-fn decode_jpeg(path: &Path) -> Result<DynamicImage> {
-    let file = std::fs::read(path).context(ReadSourceSnafu { path })?;
-    let damaged = |error| ImageError::Decoding(DecodingError::new(ImageFormat::Jpeg.into(), error));
-    let (Shape { height, width, channels }, pixels) =
-        pixels::decode_any(&file).map_err(damaged).context(DecodeSnafu { path })?;
-    let image = match channels {
-        1 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::from),
-        _ => RgbImage::from_raw(width, height, pixels).map(DynamicImage::from),
-    };
-    Ok(image.expect("there are as many pixels as the size says"))
 }
 
 /// The folders in a folder by name, sorted; nothing else may be in it.

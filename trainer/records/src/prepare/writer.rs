@@ -5,104 +5,117 @@
 
 use std::{
     ops::Range,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread::available_parallelism,
+    sync::{Arc, atomic::AtomicU64},
 };
 
-use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use lockstep_storage::Store;
 use snafu::{ResultExt, ensure};
 
 use super::{
-    DEFAULT_SHARDS, Options, Progress, ProgressCallback, Result, SplitSummary, Summary, blocking,
-    error::{CheckManifestSnafu, CheckSnafu, NotEmptySnafu, PreparedSnafu, ShardTooLargeSnafu, StoreSnafu},
+    DEFAULT_SHARDS, Options, Result, SplitSummary, Summary,
+    encoder::Encoder,
+    error::{CheckManifestSnafu, NotEmptySnafu, PreparedSnafu, StoreSnafu},
+    refusals::Refusals,
+    shard::{Counter, RECORD_EXTRA_BYTES, ShardWork, WrittenShard},
     source::{Images, Source},
     statistics::Statistics,
 };
 use crate::{
-    FeatureNames, Layout, Shape,
-    example::Example,
-    framing,
-    manifest::{self, Encoding, Manifest, Shard},
+    Layout, Shape,
+    manifest::{self, Manifest},
 };
 
 /// Shards larger than this are not made unless asked for.
 const LARGE_SHARD_BYTES: u64 = 128 << 20;
-/// Shards are made in memory, one a thread.
-const MAX_SHARD_BYTES: u64 = 2 << 30;
-/// Space for framing and field headers of a record, for estimates.
-const RECORD_EXTRA_BYTES: u64 = 64;
-const PROGRESS_EVERY_IMAGES: u64 = 256;
 
 pub(super) async fn write(source: Source, destination: &Store, options: &Options) -> Result<Summary> {
-    let Source { format, name, shape, classes, splits } = source;
     let uri = destination.uri();
-    let plans: Vec<_> =
-        splits.iter().map(|(split, images)| plan(images.len(), shape, split, options)).collect();
-    refuse_occupied(destination, &splits, &plans).await?;
+    let plans: Vec<_> = source
+        .splits
+        .iter()
+        .map(|(split, images)| plan(images.len(), source.shape, split, options))
+        .collect();
+    let encoder = Encoder::new(options.encoding, source.shape)?;
+    refuse_occupied(destination, &source.splits, &plans).await?;
 
-    let total = splits.iter().map(|(_, images)| images.len() as u64).sum();
+    let total = source.splits.iter().map(|(_, images)| images.len() as u64).sum();
     let progress = Arc::new(Counter { done: AtomicU64::new(0), total, callback: options.progress.clone() });
-    let threads = options.threads.or_else(|| available_parallelism().ok()).map_or(2, |threads| threads.get());
+    let refusals = Arc::new(Refusals::default());
     let mut manifests = Vec::new();
-    for ((split, images), plan) in splits.iter().zip(plans) {
+    for (number, ((split, images), plan)) in source.splits.iter().zip(plans).enumerate() {
         let folder = destination.folder(split).context(StoreSnafu { uri })?;
-        let shards = futures::stream::iter(plan).map(|(file, range)| {
+        let shards = futures::stream::iter(plan).map(|(name, range)| {
             let work = ShardWork {
                 images: Arc::clone(images),
+                split: number,
                 range,
-                shape,
-                uri: format!("{}/{file}", folder.uri()),
-                name: file,
+                encoder,
+                uri: format!("{}/{name}", folder.uri()),
+                name,
                 progress: Arc::clone(&progress),
+                refusals: Arc::clone(&refusals),
             };
-            write_shard(work, &folder)
+            work.write(&folder)
         });
-        let shards: Vec<_> = shards.buffered(threads).try_collect().await?;
-        let mut statistics = Statistics::new(shape);
-        shards.iter().for_each(|(_, part)| statistics.merge(part));
-        let (channel_mean, channel_deviation) = statistics.finish();
-        let shards: Vec<_> = shards.into_iter().map(|(shard, _)| shard).collect();
-        let mut manifest = Manifest {
-            version: manifest::VERSION,
-            shape,
-            layout: Layout::Hwc,
-            encoding: Encoding::Raw,
-            classes: classes.clone(),
-            records: shards.iter().map(|shard| shard.records).sum(),
-            channel_mean,
-            channel_deviation,
-            digest: String::new(),
-            source: manifest::Source {
-                format: format.to_owned(),
-                name: name.clone(),
-                split: (*split).to_owned(),
-            },
-            shards,
-        };
-        manifest.digest = manifest.content_digest();
-        manifests.push((*split, folder, manifest));
+        let shards: Vec<_> = shards.buffered(options.threads()).try_collect().await?;
+        manifests.push((*split, manifest(&source, split, encoder, shards), folder));
     }
+    Arc::into_inner(refusals).expect("no thread converts any more").into_result()?;
 
     let mut summaries = Vec::new();
-    for (split, folder, manifest) in manifests {
-        let json = manifest.to_json();
-        Manifest::parse(&json).context(CheckManifestSnafu { uri: folder.uri() })?;
-        folder.create(manifest::FILE_NAME, json.into()).await.context(StoreSnafu { uri: folder.uri() })?;
-        summaries.push(SplitSummary {
-            name: split.to_owned(),
-            uri: folder.uri().to_owned(),
-            records: manifest.records,
-            shards: manifest.shards.len(),
-            bytes: manifest.shards.iter().map(|shard| shard.bytes).sum(),
-            digest: manifest.digest,
-        });
+    for (split, manifest, folder) in manifests {
+        summaries.push(commit(split, manifest, &folder).await?);
     }
+    let Source { shape, classes, .. } = source;
     Ok(Summary { shape, classes, splits: summaries })
+}
+
+/// Of a split whose shards are written; those that were refused are missing.
+fn manifest(source: &Source, split: &str, encoder: Encoder, shards: Vec<Option<WrittenShard>>) -> Manifest {
+    let Source { format, name, shape, classes, splits: _ } = source;
+    let mut statistics = Statistics::new(*shape);
+    let shards = shards.into_iter().flatten().map(|WrittenShard { shard, statistics: part }| {
+        statistics.merge(&part);
+        shard
+    });
+    let shards: Vec<_> = shards.collect();
+    let (channel_mean, channel_deviation) = statistics.finish();
+    let mut manifest = Manifest {
+        version: manifest::VERSION,
+        shape: *shape,
+        layout: Layout::Hwc,
+        encoding: encoder.encoding(),
+        classes: classes.clone(),
+        records: shards.iter().map(|shard| shard.records).sum(),
+        channel_mean,
+        channel_deviation,
+        digest: String::new(),
+        source: manifest::Source {
+            format: (*format).to_owned(),
+            name: name.clone(),
+            split: split.to_owned(),
+        },
+        shards,
+    };
+    manifest.digest = manifest.content_digest();
+    manifest
+}
+
+/// Writes the manifest: from then on the data set is there.
+async fn commit(split: &str, manifest: Manifest, folder: &Store) -> Result<SplitSummary> {
+    let uri = folder.uri();
+    let json = manifest.to_json();
+    Manifest::parse(&json).context(CheckManifestSnafu { uri })?;
+    folder.create(manifest::FILE_NAME, json.into()).await.context(StoreSnafu { uri })?;
+    Ok(SplitSummary {
+        name: split.to_owned(),
+        uri: uri.to_owned(),
+        records: manifest.records,
+        shards: manifest.shards.len(),
+        bytes: manifest.shards.iter().map(|shard| shard.bytes).sum(),
+        digest: manifest.digest,
+    })
 }
 
 /// File name and images of each shard: as even as whole images allow, and no function of the threads.
@@ -138,61 +151,6 @@ async fn refuse_occupied(
         ensure!(ours, NotEmptySnafu { uri, path: &entry.path });
     }
     Ok(())
-}
-
-struct ShardWork {
-    images: Arc<dyn Images>,
-    range: Range<usize>,
-    shape: Shape,
-    name: String,
-    uri: String,
-    progress: Arc<Counter>,
-}
-
-async fn write_shard(work: ShardWork, folder: &Store) -> Result<(Shard, Statistics)> {
-    let (shard, statistics, bytes) = blocking(move || build_shard(&work)).await?;
-    folder.create(&shard.name, bytes).await.context(StoreSnafu { uri: folder.uri() })?;
-    Ok((shard, statistics))
-}
-
-fn build_shard(work: &ShardWork) -> Result<(Shard, Statistics, Bytes)> {
-    let ShardWork { images, range, shape, name, uri, progress } = work;
-    let estimate = range.len() as u64 * (shape.bytes() as u64 + RECORD_EXTRA_BYTES);
-    ensure!(
-        estimate <= MAX_SHARD_BYTES,
-        ShardTooLargeSnafu { uri, images: range.len() as u64, shape: *shape }
-    );
-    let names = FeatureNames::default();
-    let mut statistics = Statistics::new(*shape);
-    let mut bytes = Vec::with_capacity(estimate as usize);
-    let mut pixels = vec![0; shape.bytes()];
-    for index in range.clone() {
-        let label = images.read(index, &mut pixels)?;
-        statistics.add(&pixels);
-        let example = Example::of_image(&names, Bytes::copy_from_slice(&pixels), i64::from(label));
-        framing::append(&example.to_bytes(), &mut bytes);
-        progress.advance();
-    }
-    // Reading it back proves every checksum before anyone relies on them.
-    let shard = Shard::scan(name, &bytes[..]).context(CheckSnafu { uri })?;
-    Ok((shard, statistics, bytes.into()))
-}
-
-struct Counter {
-    done: AtomicU64,
-    total: u64,
-    callback: Option<ProgressCallback>,
-}
-
-impl Counter {
-    fn advance(&self) {
-        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-        if let Some(callback) = &self.callback
-            && (done.is_multiple_of(PROGRESS_EVERY_IMAGES) || done == self.total)
-        {
-            callback(Progress { done, total: self.total });
-        }
-    }
 }
 
 #[cfg(test)]

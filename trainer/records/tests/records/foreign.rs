@@ -16,7 +16,7 @@ use crate::support::{CLASSES, Made, SHAPE, example, image, made, of_records};
 
 const LIMIT: u64 = 1 << 20;
 
-fn format() -> Format {
+pub(crate) fn format() -> Format {
     let names = (0..CLASSES).map(|class| format!("class {class}")).collect();
     let images = ImageFormat { encoding: Encoding::Raw, layout: Layout::Hwc, shape: SHAPE };
     Format { images, classes: Classes::Names(names) }
@@ -48,7 +48,7 @@ fn compress(content: &[u8], compression: Compression) -> Vec<u8> {
 }
 
 /// Compresses the shards of a data set where they lie; its manifest says so.
-fn compressed(counts: &[u64], compression: Compression) -> Made {
+pub(crate) fn compressed(counts: &[u64], compression: Compression) -> Made {
     let made = made(counts);
     let path = made.folder.path().join(manifest::FILE_NAME);
     let mut manifest = Manifest::parse(&fs::read(&path).unwrap()).unwrap();
@@ -62,7 +62,7 @@ fn compressed(counts: &[u64], compression: Compression) -> Made {
     made
 }
 
-fn undescribed(made: Made) -> Made {
+pub(crate) fn undescribed(made: Made) -> Made {
     fs::remove_file(made.folder.path().join(manifest::FILE_NAME)).unwrap();
     made
 }

@@ -4,6 +4,8 @@
 mod cifar10;
 mod damage;
 mod foreign;
+mod numpy;
 mod reading;
 mod support;
 mod tensorflow;
+mod tfrecords;

@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 const JPEG_TOLERANCE: u8 = 4;
 
 /// The environment's interpreter, or `None` where there is none and that is allowed.
-fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     let Some(environment) = std::env::var_os("LOCKSTEP_TENSORFLOW_ENV") else {
         assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI must set LOCKSTEP_TENSORFLOW_ENV");
         eprintln!("skipped: LOCKSTEP_TENSORFLOW_ENV is not set (scripts/python-env.sh tensorflow)");
@@ -59,13 +59,13 @@ fn folder() -> (tempfile::TempDir, String) {
     (folder, kept)
 }
 
-async fn samples(dataset: Dataset, features: &FeatureNames) -> Vec<Sample> {
+pub(crate) async fn samples(dataset: Dataset, features: &FeatureNames) -> Vec<Sample> {
     let all: Vec<u64> = (0..dataset.len()).collect();
     RecordReader::new(dataset, features.clone(), 1 << 30).read(&all).await.unwrap()
 }
 
 /// What the script says of all records of a data set: their number and digests of labels and pixels.
-fn seen(samples: &[Sample]) -> Value {
+pub(crate) fn seen(samples: &[Sample]) -> Value {
     let (mut labels, mut pixels) = (Sha256::new(), Sha256::new());
     for sample in samples {
         labels.update(i64::from(sample.label).to_le_bytes());

@@ -39,7 +39,8 @@ fn open_files(files: &[(&str, Vec<u8>)], classes: Option<&[&str]>) -> Result<Sou
     for (name, bytes) in files {
         std::fs::write(folder.path().join(name), bytes).unwrap();
     }
-    open(folder.path(), classes.map(|classes| classes.iter().map(|class| (*class).to_owned()).collect()))
+    let classes = classes.map(|classes| classes.iter().map(|class| (*class).to_owned()).collect::<Vec<_>>());
+    open(folder.path(), classes.as_deref())
 }
 
 fn all(source: &Source) -> Vec<(u32, Vec<u8>)> {
@@ -134,6 +135,7 @@ fn sizes_that_do_not_agree_are_refused() {
     assert!(replace(3, idx(&[3], &[0, 1, 2])).to_string().contains("3 labels for 2 images"));
     assert!(replace(2, idx(&[2, 3, 2], &[0; 12])).to_string().contains("3x2x1"));
     assert!(replace(2, idx(&[u32::MAX, u32::MAX, 9], &[])).to_string().contains("too large"));
+    assert!(replace(2, idx(&[0, u32::MAX, u32::MAX, 9], &[])).to_string().contains("too large"));
     assert!(replace(2, idx(&[u32::MAX, 1, 1], &[])).to_string().contains("failed to read"));
     assert!(replace(2, idx(&[2, 0, 3], &[])).to_string().contains("its images are 0x3x1"));
     assert!(replace(2, vec![0, 0, 13, 1, 0, 0, 0, 0]).to_string().contains("magic number"));

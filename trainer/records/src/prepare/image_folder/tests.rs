@@ -90,7 +90,7 @@ fn an_image_of_another_size_is_named_and_fits_once_a_size_is_given() {
         }
         other => panic!("{other:?}"),
     }
-    let options = ImageOptions { resize: Some((2, 5)), channels: None };
+    let options = ImageOptions { resize: Some((2, 5)), ..ImageOptions::default() };
     let source = open(folder.path(), &options).unwrap();
     assert_eq!(source.shape, Shape { height: 5, width: 2, channels: 3 });
     let found = all(&*source.splits[0].1, 30).unwrap();
@@ -108,9 +108,9 @@ fn grey_folders_have_one_channel_and_colour_in_them_is_named() {
     image(50).save(folder.path().join("x/b.png")).unwrap();
     let error = refusal(folder.path(), &ImageOptions::default());
     assert!(matches!(&error, Error::Image { path, .. } if path.ends_with("x/b.png")), "{error:?}");
-    let colour = open(folder.path(), &ImageOptions { resize: None, channels: Some(3) }).unwrap();
+    let colour = open(folder.path(), &ImageOptions { channels: Some(3), ..ImageOptions::default() }).unwrap();
     assert!(all(&*colour.splits[0].1, 36).unwrap().contains(&(0, vec![7; 36])));
-    assert!(open(folder.path(), &ImageOptions { resize: None, channels: Some(2) }).is_err());
+    assert!(open(folder.path(), &ImageOptions { channels: Some(2), ..ImageOptions::default() }).is_err());
 }
 
 #[test]
@@ -140,4 +140,55 @@ fn what_is_no_image_or_out_of_place_is_named() {
     assert!(
         refusal(tempfile::tempdir().unwrap().path(), &ImageOptions::default()).to_string().contains("class")
     );
+}
+
+/// The first image by name decides nothing that another could: a torn first one is named, and so is the next.
+#[test]
+fn a_first_image_that_cannot_be_read_does_not_hide_the_others() {
+    let folder = folder();
+    std::fs::write(folder.path().join("train/ant/_first.png"), b"torn").unwrap();
+    let source = open(folder.path(), &ImageOptions::default()).unwrap();
+    assert_eq!(source.shape, Shape { height: 3, width: 4, channels: 3 });
+    let train = &source.splits[0].1;
+    let mut pixels = vec![0; 36];
+    let refused = (0..train.len()).filter(|index| train.read(*index, &mut pixels).is_err()).count();
+    assert_eq!((train.len(), refused), (5, 1));
+}
+
+#[test]
+fn a_validation_folder_is_a_split_by_either_name() {
+    for name in ["val", "validation"] {
+        let folder = folder();
+        std::fs::rename(folder.path().join("test"), folder.path().join(name)).unwrap();
+        let source = open(folder.path(), &ImageOptions::default()).unwrap();
+        let names: Vec<_> = source.splits.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["train", "validation"]);
+        std::fs::create_dir(folder.path().join(if name == "val" { "validation" } else { "val" })).unwrap();
+        assert!(open(folder.path(), &ImageOptions::default()).is_err());
+    }
+}
+
+/// A background is the user's word for what transparent places are.
+#[test]
+fn transparent_images_are_taken_with_a_background() {
+    let folder = folder();
+    let glass = folder.path().join("train/cat/glass.png");
+    RgbaImage::from_pixel(4, 3, Rgba([1, 2, 3, 0])).save(&glass).unwrap();
+    let white = ImageOptions { background: Some([255; 3]), ..ImageOptions::default() };
+    let source = open(folder.path(), &white).unwrap();
+    assert!(all(&*source.splits[0].1, 36).unwrap().contains(&(1, vec![255; 36])));
+}
+
+#[test]
+fn fits_of_another_size_are_those_that_are_asked_for() {
+    let folder = folder();
+    for (fit, corner) in [(Fit::Cover, [200, 1, 0]), (Fit::Contain, [9, 9, 9])] {
+        let options =
+            ImageOptions { resize: Some((3, 4)), fit, background: Some([9; 3]), ..ImageOptions::default() };
+        let source = open(folder.path(), &options).unwrap();
+        assert_eq!(source.shape, Shape { height: 4, width: 3, channels: 3 });
+        let images = all(&*source.splits[0].1, 36).unwrap();
+        let ant = images.iter().map(|(_, pixels)| &pixels[..3]).find(|pixel| pixel[0] == corner[0]);
+        assert!(ant.is_some(), "{fit:?}: {images:?}");
+    }
 }

@@ -2,10 +2,15 @@
 
 use std::{num::NonZeroUsize, sync::Mutex};
 
-use super::*;
-use crate::{Dataset, RecordReader, prepare::Error};
+use bytes::Bytes;
 
-/// `len` images of 2x2x3, each byte a function of its place; reading image `broken` fails.
+use super::*;
+use crate::{
+    Dataset, Encoding, FeatureNames, RecordReader,
+    prepare::{Error, Progress, ProgressCallback, RecordEncoding},
+};
+
+/// `len` images of 2x2x3, each byte a function of its place; reading image `broken` and its multiples fails.
 struct Made {
     len: usize,
     broken: Option<usize>,
@@ -16,9 +21,13 @@ impl Images for Made {
         self.len
     }
 
+    fn labels(&self) -> Result<Vec<u32>> {
+        Ok((0..self.len as u32).map(|index| index % 3).collect())
+    }
+
     fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u32> {
-        if self.broken == Some(index) {
-            return Err(Error::Format { file: format!("image {index}"), reason: "broken".to_owned() });
+        if self.broken.is_some_and(|broken| index > 0 && index.is_multiple_of(broken)) {
+            return Err(Error::Image { path: format!("image {index}").into(), reason: "broken".to_owned() });
         }
         pixels.iter_mut().enumerate().for_each(|(at, value)| *value = (index * 31 + at * 7) as u8);
         Ok((index % 3) as u32)
@@ -39,7 +48,8 @@ fn source(train: usize, test: usize, broken: Option<usize>) -> Source {
 }
 
 fn options(shards: usize, threads: usize) -> Options {
-    Options { shards: NonZeroUsize::new(shards), threads: NonZeroUsize::new(threads), progress: None }
+    let (shards, threads) = (NonZeroUsize::new(shards), NonZeroUsize::new(threads));
+    Options { shards, threads, ..Options::default() }
 }
 
 fn target() -> (tempfile::TempDir, Store) {
@@ -87,6 +97,50 @@ async fn what_was_written_is_read_back_record_by_record() {
         statistics.add(&pixels);
     }
     assert_eq!(reader.dataset().manifest().channel_mean, statistics.finish().0);
+}
+
+/// Whatever the encoding, the statistics are those of what readers see.
+#[tokio::test]
+async fn encoded_records_are_read_back_with_the_statistics_of_their_pixels() {
+    for (encoding, stored) in
+        [(RecordEncoding::Png, Encoding::Png), (RecordEncoding::Jpeg { quality: 80 }, Encoding::Jpeg)]
+    {
+        let (_folder, store) = target();
+        let options = Options { encoding, ..options(3, 2) };
+        let summary = write(source(40, 3, None), &store, &options).await.unwrap();
+        let dataset = Dataset::open(store.folder("train").unwrap()).await.unwrap();
+        assert_eq!(dataset.manifest().encoding, stored);
+        let mut statistics = Statistics::new(summary.shape);
+        let reader = RecordReader::new(dataset, FeatureNames::default(), 0);
+        let samples = reader.read(&(0..40).collect::<Vec<_>>()).await.unwrap();
+        let mut same = true;
+        for (index, sample) in samples.iter().enumerate() {
+            let mut pixels = [0; 12];
+            assert_eq!(sample.label, Made { len: 40, broken: None }.read(index, &mut pixels).unwrap());
+            same &= sample.pixels == pixels[..];
+            statistics.add(&sample.pixels);
+        }
+        assert_eq!(same, stored == Encoding::Png);
+        let manifest = reader.dataset().manifest();
+        assert_eq!((manifest.channel_mean.clone(), manifest.channel_deviation.clone()), statistics.finish());
+    }
+}
+
+/// A source is repaired once: every bad image is named, and nothing of the split that holds them is a data set.
+#[tokio::test]
+async fn all_images_that_cannot_be_taken_are_named() {
+    for threads in [1, 3] {
+        let (_folder, store) = target();
+        let error = write(source(100, 5, Some(30)), &store, &options(4, threads)).await.unwrap_err();
+        let message = error.to_string();
+        let places = ["image 30:", "image 60:", "image 90:"].map(|name| message.find(name));
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{message}");
+        assert!(message.starts_with("failed to take 3 images"), "{message}");
+        assert!(!store.list("").await.unwrap().iter().any(|entry| entry.path.ends_with("dataset.json")));
+    }
+    let (_folder, store) = target();
+    let error = write(source(1000, 5, Some(1)), &store, &options(4, 2)).await.unwrap_err().to_string();
+    assert!(error.contains("perhaps more") && error.lines().count() < 60, "{error}");
 }
 
 #[tokio::test]

@@ -5,22 +5,46 @@ use std::io::Write;
 use flate2::{Compression, write::GzEncoder};
 
 use super::*;
-use crate::prepare::Error;
+use crate::prepare::{Error, source::Images};
 
-const SMALL: Contents = Contents { records_per_file: 3 };
+const SMALL: Contents = small(CIFAR10);
+const FOLDER: &str = CIFAR10.folder;
+const RECORD_BYTES: u64 = CIFAR10.record_bytes();
 
-/// Record `i` of a file: label `(i + 3 * file) % 10`, and each byte says where it stands.
-fn file(number: usize) -> Vec<u8> {
+const fn small(official: Contents) -> Contents {
+    let Contents { format, folder, train, test, labels, label, classes } = official;
+    let (train, test) = (Files { records: 3, ..train }, Files { records: 3, ..test });
+    Contents { format, folder, train, test, labels, label, classes }
+}
+
+/// Record `i` of a file has these labels, and each byte says where it stands.
+fn file(labels: impl Fn(usize) -> Vec<u8>) -> Vec<u8> {
     let record = |i: usize| {
         let planes = (0..3 * PLANE_BYTES).map(move |at| (at / PLANE_BYTES * 100 + at % 97 + i) as u8);
-        std::iter::once(((i + 3 * number) % 10) as u8).chain(planes)
+        labels(i).into_iter().chain(planes)
     };
     (0..3).flat_map(record).collect()
 }
 
+/// Label `(i + 3 * file) % 10`.
 fn files() -> Vec<(String, Vec<u8>)> {
-    let names = TRAIN.iter().chain(&TEST).enumerate();
-    names.map(|(number, name)| ((*name).to_owned(), file(number))).collect()
+    let names = CIFAR10.train.names.iter().chain(CIFAR10.test.names).enumerate();
+    let content = |number| file(move |i| vec![((i + 3 * number) % 10) as u8]);
+    names.map(|(number, name)| ((*name).to_owned(), content(number))).collect()
+}
+
+/// CIFAR-100's files: coarse label `i`, fine label `50 + i` and, for the test split, `60 + i`.
+fn files_100() -> Vec<(String, Vec<u8>)> {
+    let names =
+        |kind: &str, count| (0..count).map(|i| format!("{kind}_{i}\n")).collect::<String>().into_bytes();
+    let records = |fine: u8| file(move |i| vec![i as u8, fine + i as u8]);
+    let files = [
+        ("coarse_label_names.txt", names("coarse", 20)),
+        ("fine_label_names.txt", [names("fine", 100), b"\n".to_vec()].concat()),
+        ("train.bin", records(50)),
+        ("test.bin", records(60)),
+    ];
+    files.map(|(name, bytes)| (name.to_owned(), bytes)).into()
 }
 
 fn archive(files: &[(String, Vec<u8>)]) -> Vec<u8> {
@@ -36,9 +60,13 @@ fn archive(files: &[(String, Vec<u8>)]) -> Vec<u8> {
 }
 
 fn open_bytes(bytes: &[u8]) -> Result<Source> {
+    open_bytes_as(&SMALL, bytes)
+}
+
+fn open_bytes_as(contents: &Contents, bytes: &[u8]) -> Result<Source> {
     let mut packed = tempfile::NamedTempFile::new().unwrap();
     packed.write_all(bytes).unwrap();
-    open(packed.path(), &SMALL)
+    open(packed.path(), contents)
 }
 
 fn all(source: &Source) -> Vec<(u32, Vec<u8>)> {
@@ -144,4 +172,48 @@ fn a_file_that_is_short_long_or_missing_is_reported_by_name() {
 fn what_is_no_archive_is_refused() {
     assert!(matches!(open_bytes(b"PK\x03\x04 a zip file").map(|_| ()), Err(Error::Unpack { .. })));
     assert!(matches!(open(Path::new("/no/such/archive"), &SMALL).map(|_| ()), Err(Error::ReadSource { .. })));
+}
+
+#[test]
+fn fine_and_coarse_labels_of_cifar_100_have_the_names_that_the_archive_lists() {
+    let packed = archive(&files_100());
+    for (labels, first, classes) in [(Cifar100Labels::Fine, 50, 100), (Cifar100Labels::Coarse, 0, 20)] {
+        let source = open_bytes_as(&small(cifar100(labels)), &packed).unwrap();
+        assert_eq!((source.format, source.classes.len()), ("cifar100", classes));
+        let kind = if classes == 100 { "fine" } else { "coarse" };
+        assert_eq!(source.classes[7], format!("{kind}_7"));
+        let [("train", train), ("test", test)] = &source.splits[..] else { panic!("splits") };
+        let mut pixels = vec![0; SHAPE.bytes()];
+        let labels = |images: &Arc<dyn Images>, pixels: &mut [u8]| {
+            (0..images.len()).map(|i| images.read(i, pixels).unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(labels(train, &mut pixels), [first, first + 1, first + 2]);
+        assert_eq!(labels(test, &mut pixels)[0], if classes == 100 { 60 } else { 0 });
+        // Pixel 200 of the last record, in red, green and blue.
+        let value = |plane: usize| (plane * 100 + (plane * PLANE_BYTES + 200) % 97 + 2) as u8;
+        assert_eq!(pixels[600..603], [value(0), value(1), value(2)]);
+    }
+}
+
+#[test]
+fn what_is_wrong_in_an_archive_of_cifar_100_is_named() {
+    let refusal = |labels, spoil: fn(&mut Vec<(String, Vec<u8>)>)| {
+        let mut files = files_100();
+        spoil(&mut files);
+        open_bytes_as(&small(cifar100(labels)), &archive(&files)).map(drop).unwrap_err()
+    };
+    let (fine, coarse) = (Cifar100Labels::Fine, Cifar100Labels::Coarse);
+    let error = refusal(fine, |files| files[2].1[3074 + 1] = 100);
+    assert!(matches!(&error, Error::Label { offset: 3075, label: 100, classes: 100, .. }), "{error:?}");
+    let error = refusal(coarse, |files| files[3].1[2 * 3074] = 20);
+    assert!(matches!(&error, Error::Label { offset: 6148, label: 20, classes: 20, .. }), "{error:?}");
+    let error = refusal(fine, |files| drop(files.remove(1)));
+    assert!(matches!(&error, Error::MissingFile { name, .. } if name == "fine_label_names.txt"), "{error:?}");
+    let error = refusal(coarse, |files| files[0].1 = b"one\ntwo\n".to_vec()).to_string();
+    assert!(error.contains("coarse_label_names.txt") && error.contains("2 names"), "{error}");
+    let error = refusal(coarse, |files| files[0].1 = b"same\n".repeat(20)).to_string();
+    assert!(error.contains("twice"), "{error}");
+    // CIFAR-10's archive, given as CIFAR-100's.
+    let error = open_bytes_as(&small(cifar100(fine)), &archive(&files())).map(drop).unwrap_err();
+    assert!(matches!(&error, Error::MissingFile { .. }), "{error:?}");
 }
