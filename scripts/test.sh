@@ -30,9 +30,10 @@ LOCKSTEP_PYTORCH_ENV=$(optional scripts/python-env.sh pytorch)
 LOCKSTEP_TENSORFLOW_ENV=$(optional scripts/python-env.sh tensorflow)
 LOCKSTEP_S3_ENV=$(optional scripts/python-env.sh s3)
 LOCKSTEP_HADOOP=$(optional scripts/hadoop.sh)
+LOCKSTEP_BROWSER=$(optional scripts/browser.sh)
 emulators=$(optional scripts/emulators.sh)
 LOCKSTEP_BIN_DIR=$REPOSITORY/target/release
-export LOCKSTEP_PYTORCH_ENV LOCKSTEP_TENSORFLOW_ENV LOCKSTEP_S3_ENV LOCKSTEP_HADOOP LOCKSTEP_BIN_DIR
+export LOCKSTEP_PYTORCH_ENV LOCKSTEP_TENSORFLOW_ENV LOCKSTEP_S3_ENV LOCKSTEP_HADOOP LOCKSTEP_BROWSER LOCKSTEP_BIN_DIR
 if [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ]; then
   optional scripts/kubernetes.sh > /dev/null
   optional scripts/images.sh

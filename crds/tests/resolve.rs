@@ -529,7 +529,8 @@ fn augmentation_enters_the_resolved_job_only_when_it_changes_images() {
     let plain = accepted(json!({}));
     assert!(!canonical::to_string(&plain).unwrap().contains("augmentation"));
     let still = json!({"brightness": 0.0, "contrast": 0, "saturation": 0.0});
-    let idle = json!({"horizontalFlip": false, "translatePixels": 0, "cutoutPixels": 0, "colorJitter": still});
+    let idle =
+        json!({"horizontalFlip": false, "translatePixels": 0, "cutoutPixels": 0, "colorJitter": still});
     assert_eq!(accepted(json!({"training": {"augmentation": idle}})), plain);
     let all = json!({"horizontalFlip": true, "translatePixels": 4, "cutoutPixels": 8});
     for changes in
@@ -549,7 +550,8 @@ fn augmentation_enters_the_resolved_job_only_when_it_changes_images() {
 /// A job that augmented before there was a colour jitter keeps its run.
 #[test]
 fn color_jitter_enters_the_resolved_job_only_when_it_changes_images() {
-    let with = |jitter: Value| json!({"training": {"augmentation": {"translatePixels": 4, "colorJitter": jitter}}});
+    let with =
+        |jitter: Value| json!({"training": {"augmentation": {"translatePixels": 4, "colorJitter": jitter}}});
     let resolved = |changes| serde_json::to_value(accepted(changes)).unwrap();
     let plain = resolved(json!({"training": {"augmentation": {"translatePixels": 4}}}));
     let members: Vec<_> = plain["result"]["training"]["augmentation"].as_object().unwrap().keys().collect();

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+pub(crate) mod analyze;
 pub(crate) mod chaos;
 pub(crate) mod checkpoints;
 pub(crate) mod executor;

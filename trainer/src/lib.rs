@@ -1,5 +1,5 @@
 //! The programs `lockstep` and `lockstep-libtorch`, which differ in the kernels they have: train a job on this machine,
-//! prepare data sets, look after checkpoints, and are the program in executor pods.
+//! prepare and analyse data sets, look after checkpoints, and are the program in executor pods.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod augmentation;
@@ -52,6 +52,8 @@ enum Command {
     Run(cli::run::Arguments),
     /// Turn images into TFRecord shards and a dataset.json.
     Prepare(cli::prepare::Arguments),
+    /// Show what is in data sets, and what is wrong with them.
+    Analyze(cli::analyze::Arguments),
     /// List, verify or prune checkpoints.
     Checkpoints(cli::checkpoints::Arguments),
     /// Train a job through kills, freezes and scalings, and compare the weights.
@@ -66,7 +68,7 @@ impl Command {
         match self {
             Self::Run(arguments) => arguments.kernels(),
             Self::Chaos(arguments) => arguments.kernels(),
-            Self::Prepare(_) | Self::Checkpoints(_) => None,
+            Self::Prepare(_) | Self::Analyze(_) | Self::Checkpoints(_) => None,
             Self::Executor(arguments) => arguments.kernels(),
         }
     }
@@ -114,6 +116,7 @@ pub fn main(others: Vec<Arc<dyn Backend>>) -> ExitCode {
         match command {
             Command::Run(arguments) => cli::run::run(arguments, &backends).await,
             Command::Prepare(arguments) => cli::prepare::run(arguments).await,
+            Command::Analyze(arguments) => cli::analyze::run(arguments).await,
             Command::Checkpoints(arguments) => cli::checkpoints::run(arguments).await,
             Command::Chaos(arguments) => cli::chaos::run(arguments, &backends).await,
             Command::Executor(arguments) => cli::executor::run(arguments, &backends).await,

@@ -7,8 +7,8 @@ use crate::{
         ResolvedSchedule, ResolvedTraining,
     },
     spec::{
-        Adam, Augmentation, ColorJitter, Cosine, EarlyStopping, Kernels, Numerics, OneCycle, Optimizer, OptimizerType,
-        Piecewise, Precision, Schedule, ScheduleType, Sgd, StoppingMetric, Training,
+        Adam, Augmentation, ColorJitter, Cosine, EarlyStopping, Kernels, Numerics, OneCycle, Optimizer,
+        OptimizerType, Piecewise, Precision, Schedule, ScheduleType, Sgd, StoppingMetric, Training,
     },
 };
 

@@ -27,7 +27,7 @@ pub(crate) const TRAINING: Duration = Duration::from_secs(420);
 /// What needs no training.
 pub(crate) const SOON: Duration = Duration::from_secs(90);
 /// The user that the executors' containers run as.
-const USER: u32 = 65532;
+pub(crate) const USER: u32 = 65532;
 
 /// The example with data and checkpoints on a volume, shortened.
 pub(crate) fn manifest() -> Result<Value> {
@@ -304,7 +304,7 @@ pub(crate) fn ensure_says(job: &Value, kind: &str, words: &[&str]) -> Result<()>
 }
 
 /// A volume of the node under the name of a claim, as the administrator of a cluster would.
-fn provide(kubectl: &Kubectl<'_>, namespace: &str, claim: &str, on_node: &str) -> Result<()> {
+pub(crate) fn provide(kubectl: &Kubectl<'_>, namespace: &str, claim: &str, on_node: &str) -> Result<()> {
     let volume = format!("{namespace}-{claim}");
     kubectl.run(&["delete", "persistentvolume", &volume, "--ignore-not-found"])?;
     let size = json!({"storage": "1Gi"});

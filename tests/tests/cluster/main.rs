@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use lockstep_tests::machine;
 use lockstep_tests::suite::{self, Test};
 
+mod analyze;
 mod elastic;
 mod endings;
 mod harness;
@@ -44,6 +45,9 @@ fn main() -> ExitCode {
         }
         with_hdfs => hdfs {
             the_example_reads_from_and_writes_to_hdfs
+        }
+        product => analyze {
+            parts_on_pods_make_the_report_of_one_process
         }
         product => refusal {
             the_api_server_refuses_what_cannot_run_and_names_the_field

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 pub(crate) use lockstep_tests::lockstep;
 use lockstep_tests::suite::{self, Test};
 
+mod analyze;
 mod chaos;
 mod checkpoints;
 mod executors;
@@ -44,6 +45,11 @@ fn main() -> ExitCode {
             checkpoints_are_listed_with_what_their_run_says_of_them
             a_damaged_or_missing_object_is_found_and_named
             pruning_keeps_what_it_is_told_to_and_a_dry_run_keeps_all
+        }
+        None => analyze {
+            one_process_and_parts_write_the_same_report
+            missing_parts_are_named
+            a_flipped_bit_is_told_and_fails_only_where_that_was_asked_for
         }
         None => kernels {
             native_jobs_load_no_libtorch

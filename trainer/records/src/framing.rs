@@ -108,7 +108,8 @@ pub(crate) fn is_header(first: &[u8]) -> bool {
     first.first_chunk().is_some_and(|header| checked_length(header).is_ok())
 }
 
-fn checked_length(header: &[u8; HEADER_BYTES]) -> Result<u64, Error> {
+/// The length of the data behind a header, verified and within the limit.
+pub(crate) fn checked_length(header: &[u8; HEADER_BYTES]) -> Result<u64, Error> {
     let [length @ .., c0, c1, c2, c3] = *header;
     let (computed, stored) = (masked_crc(&length), u32::from_le_bytes([c0, c1, c2, c3]));
     let length = u64::from_le_bytes(length);

@@ -3,7 +3,8 @@
 //! The flow: [`prepare`] turns a source into TFRecord shards and a manifest; [`Dataset`] opens those; [`order`] says
 //! which record stands at which position of an epoch; [`RecordReader`] gives any record by its number. Below them:
 //! [`framing`] (TFRecord), [`compression`], [`example`] (`tf.train.Example`), [`pixels`] (the image in it), [`manifest`]
-//! (`dataset.json`). [`layout_check`] judges whether images stand as they are said to.
+//! (`dataset.json`). Beside them: [`scan`], for shards that may be damaged; [`layout_check`], whether images stand as they are
+//! said to.
 //!
 //! Neighbours: `lockstep-storage` holds the bytes, `lockstep-rng` orders the records, the trainer's loop reads them.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -16,6 +17,7 @@ pub mod manifest;
 pub mod order;
 pub mod pixels;
 pub mod prepare;
+pub mod scan;
 
 mod dataset;
 mod error;
