@@ -198,14 +198,15 @@ class Run:
 
     def look(self):
         """Reads on in the logs, and sees to the executors' CPUs and memory."""
-        for pid in children(self.process.child.pid):
-            first = pid not in self.peaks
+        found = children(self.process.child.pid)
+        new = [pid for pid in found if pid not in self.peaks]
+        for pid in found:
             self.peaks[pid] = max(self.peaks.get(pid, 0), peak_bytes(pid))
+        for executor, pid in enumerate(sorted(self.peaks)):
             # Until the first step threads still come up; a single CPU set holds for all from the start.
-            executor = sorted(self.peaks).index(pid)
-            if self.job.executors > 1 and (first or not self.first_log_steps()):
+            if self.job.executors > 1 and pid in found and (pid in new or not self.first_log_steps()):
                 pin(pid, self.cpus[executor % len(self.cpus)])
-            if self.quota and first and executor == self.job.executors - 1:
+            if self.quota and pid in new and executor == self.job.executors - 1:
                 self.quota.hold(pid)
         for path in self.folder.glob("tmp/lockstep-run-*/executor-*.log"):
             log = self.logs.setdefault(path.stem, Log(path))
