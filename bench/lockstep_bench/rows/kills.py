@@ -17,10 +17,10 @@ from ..section import Section, Table
 
 EXECUTORS = 4
 GLOBAL_BATCH = 128
-KILLS, ELASTIC_KILLS = 100, 8
+KILLS, ELASTIC_KILLS = 100, 5
 # 10,000 images.
 STEPS_PER_EPOCH = 78
-EPOCHS, ELASTIC_EPOCHS = 8, 6
+EPOCHS, ELASTIC_EPOCHS = 5, 4
 SEED = 1
 # One kill after another, when training goes on since some steps.
 STEPS_BETWEEN_KILLS = 30

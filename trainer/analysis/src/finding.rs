@@ -18,6 +18,8 @@ pub enum Kind {
     Truncated,
     /// A shard is longer than the manifest says.
     TrailingBytes,
+    /// A compressed shard that cannot be unpacked to its end.
+    Compression,
     /// The checksum of a record's length.
     LengthChecksum,
     /// A record of another length than the manifest says, or beyond the limit.
@@ -40,10 +42,11 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order in which they are reported.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::MissingShard,
         Self::Truncated,
         Self::TrailingBytes,
+        Self::Compression,
         Self::LengthChecksum,
         Self::Length,
         Self::DataChecksum,
@@ -61,6 +64,7 @@ impl Kind {
             Self::MissingShard => "shard missing",
             Self::Truncated => "shard truncated",
             Self::TrailingBytes => "shard longer than the manifest says",
+            Self::Compression => "compressed shard damaged",
             Self::LengthChecksum => "checksum of a record's length",
             Self::Length => "length of a record",
             Self::DataChecksum => "checksum of a record's data",

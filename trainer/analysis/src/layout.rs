@@ -1,5 +1,7 @@
 //! Whether raw images stand in the layout that the data set says: a look at some of them as they are stored.
 
+use std::sync::Arc;
+
 use futures::TryStreamExt;
 use lockstep_records::{LayoutCheck, LayoutFinding, manifest::Encoding};
 
@@ -11,7 +13,7 @@ const IMAGES: usize = 256;
 /// What the images of each split say; `None` of encoded ones, and where there is no telling which to look at.
 ///
 /// The tallies' fingerprints are sorted.
-pub(crate) async fn findings(splits: &[Split], tallies: &[Tally]) -> Result<Vec<Option<LayoutFinding>>> {
+pub(crate) async fn findings(splits: &Arc<[Split]>, tallies: &[Tally]) -> Result<Vec<Option<LayoutFinding>>> {
     let mut findings = Vec::new();
     for (number, tally) in tallies.iter().enumerate() {
         findings.push(finding(splits, number, tally).await?);
@@ -19,7 +21,7 @@ pub(crate) async fn findings(splits: &[Split], tallies: &[Tally]) -> Result<Vec<
     Ok(findings)
 }
 
-async fn finding(splits: &[Split], number: usize, tally: &Tally) -> Result<Option<LayoutFinding>> {
+async fn finding(splits: &Arc<[Split]>, number: usize, tally: &Tally) -> Result<Option<LayoutFinding>> {
     let format = &splits[number].format;
     let Some(shape) = format.shape.filter(|_| !tally.fingerprints.is_empty()) else { return Ok(None) };
     let place = |fingerprint: &Fingerprint| Place {
@@ -33,8 +35,7 @@ async fn finding(splits: &[Split], number: usize, tally: &Tally) -> Result<Optio
     let mut raw = 0;
     let mut records = std::pin::pin!(again::read(splits, places));
     while let Some((_, features)) = records.try_next().await? {
-        let features = features.filter(|features| features.encoding(format) == Some(Encoding::Raw));
-        if let Some(features) = features {
+        if features.encoding(format) == Some(Encoding::Raw) {
             check.add(features.stored());
             raw += 1;
         }

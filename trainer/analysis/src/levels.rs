@@ -84,7 +84,7 @@ fn brightness_and_contrast(pixels: &[u8], channels: usize) -> (usize, usize) {
         1 => sums::<1>(pixels),
         3 => sums::<3>(pixels),
         4 => sums::<4>(pixels),
-        _ => add_up(pixels.chunks_exact(channels).map(|pixel| luma(pixel))),
+        _ => add_up(pixels.chunks_exact(channels).map(luma)),
     };
     let count = (pixels.len() / channels) as u64;
     let spread = u128::from(count) * u128::from(squares) - u128::from(sum) * u128::from(sum);

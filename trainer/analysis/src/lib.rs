@@ -16,6 +16,7 @@ use lockstep_records::LayoutFinding;
 use lockstep_storage::Store;
 
 mod again;
+mod content;
 mod error;
 pub mod finding;
 pub mod fingerprint;

@@ -60,7 +60,7 @@ pub(crate) fn data_digest(splits: &[Split], skip_duplicates: bool) -> String {
         line(format!("split {:?} {:?}", split.name, split.format));
         for shard in &split.shards {
             let index = shard.index.clone().map(String::from).unwrap_or_default();
-            line(format!("shard {:?} {:?} {index}", shard.name, shard.bytes));
+            line(format!("shard {:?} {:?} {:?} {index}", shard.name, shard.bytes, shard.compression));
         }
     }
     hasher.finalize().to_hex().to_string()

@@ -2,7 +2,10 @@
 //!
 //! Which ones is a function of the data: of each class those with the least digests, which are as good as random.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use futures::TryStreamExt;
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
@@ -54,7 +57,7 @@ impl Gallery {
 }
 
 pub(crate) async fn gallery(
-    splits: &[Split],
+    splits: &Arc<[Split]>,
     tallies: &[Tally],
     report: &Report,
     samples: usize,
@@ -72,8 +75,7 @@ pub(crate) async fn gallery(
     let mut pictures = BTreeMap::new();
     let mut records = std::pin::pin!(again::read(splits, places));
     while let Some((place, features)) = records.try_next().await? {
-        let image = features.as_ref().and_then(|features| features.image(&splits[place.split].format).ok());
-        if let Some(image) = image {
+        if let Ok(image) = features.image(&splits[place.split].format) {
             pictures.insert(place, picture(&image.pixels, image.shape)?);
         }
     }

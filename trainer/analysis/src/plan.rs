@@ -65,10 +65,10 @@ pub(crate) fn pieces(splits: &[Split]) -> Vec<Piece> {
         .collect()
 }
 
-/// A shard that is not as its index says is scanned as a whole, so that what is wrong with it is told once.
+/// A shard that is not as its index says, or is compressed, is scanned as a whole, so that what is wrong with it is told once.
 fn cuts(shard: &Shard) -> Vec<Option<Range<u64>>> {
     match &shard.index {
-        Some(lengths) if shard.bytes == Some(lengths.bytes()) => {
+        Some(lengths) if shard.compression.is_none() && shard.bytes == Some(lengths.bytes()) => {
             ranges(lengths, PIECE_BYTES).into_iter().map(Some).collect()
         }
         _ => vec![None],

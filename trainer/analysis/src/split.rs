@@ -1,7 +1,8 @@
 //! A split as it lies in storage, damaged or not: its shards, and what its images should be.
 
+use futures::{StreamExt, TryStreamExt};
 use lockstep_records::{
-    FeatureNames, Layout, Shape,
+    Compression, FeatureNames, Layout, Shape,
     manifest::{self, Encoding, Lengths, Manifest},
 };
 use lockstep_storage::{Entry, Store};
@@ -14,6 +15,9 @@ use crate::{
 
 /// Classes of a split that does not say how many it has.
 pub const MAX_CLASSES: u32 = 65_536;
+
+/// Requests to the store in flight.
+const CONCURRENT_READS: usize = 16;
 
 /// How images stand in the records.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +61,8 @@ pub struct Shard {
     pub name: String,
     /// Size of the file; `None` where there is none.
     pub bytes: Option<u64>,
+    /// Of the file; offsets of records are those of its content.
+    pub compression: Option<Compression>,
     /// Where its records begin, according to the manifest.
     pub index: Option<Lengths>,
 }
@@ -84,7 +90,7 @@ impl Split {
         let files = store.list("").await.context(OpenSnafu { split: name, uri: &uri })?;
         let split = match read_manifest(name, &store, &files).await? {
             Some(manifest) => Self::of_manifest(name, store, format, manifest, &files),
-            None => Self::of_files(name, store, format, &files),
+            None => Self::of_files(name, store, format, &files).await?,
         };
         ensure!(!split.shards.is_empty(), NoShardsSnafu { split: name, uri });
         Ok(split)
@@ -93,7 +99,12 @@ impl Split {
     fn of_manifest(name: &str, store: Store, format: Format, manifest: Manifest, files: &[Entry]) -> Self {
         let shards = manifest.shards.into_iter().map(|shard| {
             let found = files.binary_search_by(|file| file.path.as_str().cmp(&shard.name)).ok();
-            Shard { bytes: found.map(|file| files[file].size), name: shard.name, index: Some(shard.lengths) }
+            Shard {
+                bytes: found.map(|file| files[file].size),
+                compression: shard.compressed.map(|compressed| compressed.format),
+                name: shard.name,
+                index: Some(shard.lengths),
+            }
         });
         let format = Format {
             features: format.features,
@@ -105,12 +116,12 @@ impl Split {
         Self { name: name.to_owned(), store, format, shards: shards.collect(), has_manifest: true }
     }
 
-    fn of_files(name: &str, store: Store, format: Format, files: &[Entry]) -> Self {
+    async fn of_files(name: &str, store: Store, format: Format, files: &[Entry]) -> Result<Self> {
         let shards =
             files.iter().filter(|file| !file.path.contains('/') && !file.path.starts_with(['.', '_']));
-        let shards =
-            shards.map(|file| Shard { name: file.path.clone(), bytes: Some(file.size), index: None });
-        Self { name: name.to_owned(), store, format, shards: shards.collect(), has_manifest: false }
+        let shards = shards.map(|file| shard(name, &store, file));
+        let shards = futures::stream::iter(shards).buffered(CONCURRENT_READS).try_collect().await?;
+        Ok(Self { name: name.to_owned(), store, format, shards, has_manifest: false })
     }
 
     /// Its folder.
@@ -131,6 +142,14 @@ impl Split {
     pub(crate) fn shard_uri(&self, shard: usize) -> String {
         format!("{}/{}", self.uri(), self.shards[shard].name)
     }
+}
+
+/// A file that nobody described: how it is compressed, its first bytes say.
+async fn shard(split: &str, store: &Store, file: &Entry) -> Result<Shard> {
+    let first = store.get_range(&file.path, 0..file.size.min(Compression::DETECTED_BY)).await;
+    let first = first.context(OpenSnafu { split, uri: store.uri() })?;
+    let compression = Compression::detect(&first);
+    Ok(Shard { name: file.path.clone(), bytes: Some(file.size), compression, index: None })
 }
 
 async fn read_manifest(name: &str, store: &Store, files: &[Entry]) -> Result<Option<Manifest>> {

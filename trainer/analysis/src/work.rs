@@ -11,20 +11,17 @@ use std::{
 use bytes::Bytes;
 use lockstep_records::scan::{Damage, Found, Scanner};
 use snafu::ResultExt;
-use tokio::{runtime::Handle, task::JoinHandle};
 
 use crate::{
     Result,
-    error::{ReadSnafu, WorkerSnafu},
+    content::{Content, Failed},
+    error::WorkerSnafu,
     finding::{Finding, Kind},
     plan::Piece,
     record::{Features, Problem, chain},
     split::{Shard, Split},
     tally::{Counting, Tally},
 };
-
-/// One is analysed while the next one is read, by every thread.
-const BLOCK_BYTES: u64 = 4 << 20;
 
 /// Told of the bytes read since the last time, often, from any thread. Must return soon.
 pub type ProgressCallback = Arc<dyn Fn(u64) + Send + Sync>;
@@ -111,37 +108,55 @@ impl Scan<'_> {
             self.found(counting, 0, records, 0, Kind::MissingShard, "the file is not there".to_owned());
             return Ok(());
         };
-        let (mut scanner, end) = self.scanner(shard, piece, size, counting);
-        let mut blocks = Blocks::new(self.split, self.shard, scanner.offset()..end);
+        let (mut scanner, range) = self.scanner(shard, piece, size, counting);
+        let mut content = Content::new(self.split, self.shard, range);
         loop {
             self.take_all(&mut scanner, counting)?;
-            let Some(block) = blocks.next(scanner.missing_bytes())? else { break };
-            if let Some(progress) = self.progress {
-                progress(block.len() as u64);
+            match content.next(scanner.missing_bytes()) {
+                Ok(Some(block)) => {
+                    if let Some(progress) = self.progress {
+                        progress(block.len() as u64);
+                    }
+                    scanner.push(block);
+                }
+                Ok(None) => break,
+                Err(Failed::Read(error)) => return Err(error),
+                Err(Failed::Damaged(error)) => {
+                    let detail = format!(
+                        "failed to unpack what follows byte {} of the content: {error}",
+                        scanner.offset()
+                    );
+                    self.found(counting, scanner.offset(), 0, 0, Kind::Compression, detail);
+                    break;
+                }
             }
-            scanner.push(block);
         }
         scanner.end();
         self.take_all(&mut scanner, counting)
     }
 
-    /// The piece's scanner, and the offset at which it ends.
+    /// The piece's scanner, and the bytes of the file that it reads.
     fn scanner<'a>(
         &self,
         shard: &'a Shard,
         piece: &Piece,
         size: u64,
         counting: &mut Counting,
-    ) -> (Scanner<'a>, u64) {
-        let Some(lengths) = &shard.index else { return (Scanner::new(), size) };
+    ) -> (Scanner<'a>, Range<u64>) {
+        let Some(lengths) = &shard.index else { return (Scanner::new(), 0..size) };
         let indexed = lengths.bytes();
+        if shard.compression.is_some() {
+            return (Scanner::indexed(lengths, 0..lengths.records()), 0..size);
+        }
         if size > indexed {
             let detail = format!("the manifest says {indexed} bytes, the file has {size}");
             self.found(counting, indexed, 0, size - indexed, Kind::TrailingBytes, detail);
         }
         let positions = piece.positions.clone().unwrap_or(0..lengths.records());
         let end = lengths.locate(positions.end).map_or(indexed, |(offset, _)| offset);
-        (Scanner::indexed(lengths, positions), end.min(size))
+        let scanner = Scanner::indexed(lengths, positions);
+        let start = scanner.offset();
+        (scanner, start..end.min(size))
     }
 
     /// Takes what the scanner has.
@@ -181,54 +196,5 @@ impl Scan<'_> {
         detail: String,
     ) {
         counting.findings().add(Finding { shard: self.shard as u32, offset, kind, records, bytes, detail });
-    }
-}
-
-/// A range of a file, block by block, the next one always on its way.
-struct Blocks<'a> {
-    split: &'a Split,
-    shard: usize,
-    left: Range<u64>,
-    coming: Option<JoinHandle<lockstep_storage::Result<Bytes>>>,
-}
-
-impl<'a> Blocks<'a> {
-    fn new(split: &'a Split, shard: usize, range: Range<u64>) -> Self {
-        let mut blocks = Self { split, shard, left: range, coming: None };
-        blocks.order();
-        blocks
-    }
-
-    fn order(&mut self) {
-        let end = self.left.end.min(self.left.start.saturating_add(BLOCK_BYTES));
-        let range = self.left.start..end;
-        if range.is_empty() {
-            return;
-        }
-        self.left.start = end;
-        let (store, path) = (self.split.store.clone(), self.split.shards[self.shard].name.clone());
-        self.coming = Some(Handle::current().spawn(async move { store.get_range(&path, range).await }));
-    }
-
-    /// A block, or several together of at least `wanted` bytes; `None` at the end.
-    fn next(&mut self, wanted: u64) -> Result<Option<Bytes>> {
-        let Some(first) = self.next_block()? else { return Ok(None) };
-        if first.len() as u64 >= wanted {
-            return Ok(Some(first));
-        }
-        let mut together = Vec::from(first);
-        while (together.len() as u64) < wanted {
-            let Some(block) = self.next_block()? else { break };
-            together.extend_from_slice(&block);
-        }
-        Ok(Some(together.into()))
-    }
-
-    fn next_block(&mut self) -> Result<Option<Bytes>> {
-        let Some(coming) = self.coming.take() else { return Ok(None) };
-        let read = Handle::current().block_on(coming).context(WorkerSnafu)?;
-        let block = read.with_context(|_| ReadSnafu { shard: self.split.shard_uri(self.shard) })?;
-        self.order();
-        Ok(Some(block))
     }
 }

@@ -1,5 +1,8 @@
 //! Folders without a `dataset.json`, as others write them.
 
+use std::io::Write;
+
+use flate2::write::{GzEncoder, ZlibEncoder};
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use lockstep_analysis::{Analysis, Format, Options, Report, Split, finding::Kind};
 use lockstep_records::{FeatureNames, example::Example};
@@ -71,4 +74,33 @@ async fn a_damaged_length_without_an_index_says_how_much_was_not_read() {
     assert_eq!((finding.kind, finding.offset), (Kind::LengthChecksum, offset));
     assert_eq!(finding.bytes, shard.bytes.len() as u64 - offset);
     assert_eq!(report.splits[0].records, 2);
+}
+
+/// As TensorFlow writes them with `compression_type`; one of them is cut.
+#[tokio::test(flavor = "multi_thread")]
+async fn compressed_shards_are_unpacked_and_a_cut_one_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut shard = ShardBytes::default();
+    for number in 0..40 {
+        shard.push(&example(&picture(number), 1));
+    }
+    let mut gzip = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&shard.bytes).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let mut zlib = ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    zlib.write_all(&shard.bytes).unwrap();
+    let format = || Format { shape: Some(SHAPE), ..Format::default() };
+    std::fs::write(folder.path().join("a.tfrecord.gz"), &gzip).unwrap();
+    std::fs::write(folder.path().join("b.tfrecord"), zlib.finish().unwrap()).unwrap();
+    let report = report(folder.path(), format()).await;
+    assert_eq!((report.splits[0].records, report.splits[0].findings.total), (80, 0));
+    assert_eq!((report.splits[0].duplicates.groups, report.splits[0].duplicates.records), (40, 40));
+    assert_eq!(report.splits[0].layout.as_ref().unwrap().images, 80);
+
+    std::fs::write(folder.path().join("a.tfrecord.gz"), &gzip[..gzip.len() / 2]).unwrap();
+    let report = self::report(folder.path(), format()).await;
+    let kinds: Vec<_> =
+        report.splits[0].findings.kinds.iter().map(|kind| (kind.kind, kind.findings)).collect();
+    assert!(kinds.contains(&(Kind::Compression, 1)), "{kinds:?}");
+    assert!((40..80).contains(&report.splits[0].records), "{}", report.splits[0].records);
 }
