@@ -133,10 +133,10 @@ pub(crate) fn plant(folder: &Path) -> Planted {
     let place = |split, shard: usize, offset| (split, shard_name(shard), offset);
     // Pictures of the first twenty shards, to be repeated; the last five will be cut.
     let mut pictures = Vec::new();
-    for shard in 0..SHARDS {
+    for (shard, bytes) in train.iter_mut().enumerate() {
         for _ in 0..PLAIN {
             let number = next();
-            let offset = train[shard].push(&example(&picture(number), label(number)));
+            let offset = bytes.push(&example(&picture(number), label(number)));
             if shard < SHARDS - 5 {
                 pictures.push((number, shard, offset));
             }
