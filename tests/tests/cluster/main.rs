@@ -46,9 +46,6 @@ fn main() -> ExitCode {
         with_hdfs => hdfs {
             the_example_reads_from_and_writes_to_hdfs
         }
-        product => analyze {
-            parts_on_pods_make_the_report_of_one_process
-        }
         product => refusal {
             the_api_server_refuses_what_cannot_run_and_names_the_field
             what_is_not_built_yet_fails_and_names_the_field
@@ -56,6 +53,9 @@ fn main() -> ExitCode {
     };
     if std::env::var("LOCKSTEP_TESTS").is_ok_and(|tests| tests == "acceptance") {
         tests.extend(tests! {
+            product => analyze {
+                parts_on_pods_make_the_report_of_one_process
+            }
             cluster => harness {
                 a_killed_cluster_leaves_nothing_behind
             }

@@ -46,11 +46,6 @@ fn main() -> ExitCode {
             a_damaged_or_missing_object_is_found_and_named
             pruning_keeps_what_it_is_told_to_and_a_dry_run_keeps_all
         }
-        None => analyze {
-            one_process_and_parts_write_the_same_report
-            missing_parts_are_named
-            a_flipped_bit_is_told_and_fails_only_where_that_was_asked_for
-        }
         None => kernels {
             native_jobs_load_no_libtorch
             a_job_whose_kernels_are_not_there_is_refused_with_the_remedy
@@ -69,11 +64,6 @@ fn main() -> ExitCode {
             a_spec_that_cannot_run_is_refused_with_field_and_remedy
             preparing_over_other_data_is_refused
         }
-        lockstep_tests::tracking::lacks() => foreign {
-            shards_that_tensorflow_wrote_give_the_same_weights_in_every_form
-            images_in_another_layout_than_said_are_refused_with_what_was_measured
-            compressed_shards_larger_than_the_cache_are_refused_with_the_remedy
-        }
         None => tracking {
             a_job_without_tensorboard_has_a_run_log_all_the_same
         }
@@ -86,6 +76,16 @@ fn main() -> ExitCode {
     };
     if std::env::var("LOCKSTEP_TESTS").is_ok_and(|tests| tests == "acceptance") {
         tests.extend(tests! {
+            None => analyze {
+                one_process_and_parts_write_the_same_report
+                missing_parts_are_named
+                a_flipped_bit_is_told_and_fails_only_where_that_was_asked_for
+            }
+            lockstep_tests::tracking::lacks() => foreign {
+                shards_that_tensorflow_wrote_give_the_same_weights_in_every_form
+                images_in_another_layout_than_said_are_refused_with_what_was_measured
+                compressed_shards_larger_than_the_cache_are_refused_with_the_remedy
+            }
             executors::Cpu::lacks_emulated() => golden {
                 executors_on_other_cpus_give_the_golden_weights_together
             }

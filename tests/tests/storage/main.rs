@@ -97,12 +97,6 @@ fn main() -> ExitCode {
             training_from_and_to_s3_gives_the_weights_of_files
             a_missing_bucket_is_refused_at_once_and_named
         }
-        hdfs::lacks(), world => world.bed()?, prepare {
-            a_data_set_on_hdfs_is_that_in_files
-        }
-        s3::lacks(), world => world, prepare {
-            encoded_records_in_a_bucket_train_to_the_weights_of_raw_ones
-        }
         hdfs::lacks().or_else(lockstep_tests::tracking::lacks), world => world.bed()?, tracking {
             a_run_log_and_event_files_on_hdfs_are_whole_as_hadoops_shell_gets_them
         }
@@ -117,6 +111,12 @@ fn main() -> ExitCode {
     });
     if std::env::var("LOCKSTEP_TESTS").is_ok_and(|tests| tests == "acceptance") {
         tests.extend(tests! {
+            hdfs::lacks(), world => world.bed()?, prepare {
+                a_data_set_on_hdfs_is_that_in_files
+            }
+            s3::lacks(), world => world, prepare {
+                encoded_records_in_a_bucket_train_to_the_weights_of_raw_ones
+            }
             hdfs::lacks(), world => world.bed()?, faults {
                 flipped_bits_on_a_datanode_change_nothing
                 full_storage_is_named_and_training_goes_on_when_there_is_room
