@@ -27,9 +27,11 @@ example lockstep-nn train_step
 example lockstep-collective all_reduce
 example lockstep-kernels convolution_rate
 example lockstep-records scan_rate
+example lockstep-records decode_rate
 hdfs=$programs/hdfs
 cargo build --locked --release --quiet --package lockstep-tests --bin hdfs || say "without HDFS"
 hadoop=$(scripts/hadoop.sh) || hadoop=$LOCKSTEP_CACHE/no-hadoop
+spark=$(scripts/python-env.sh spark) || spark=$LOCKSTEP_CACHE/python/no-spark
 
 # CIFAR-10 where it is to be had, else random images of the same shape: every program computes the same for any pixels.
 beside=$REPOSITORY/../shared/data/cifar10-jpeg.tar.xz
@@ -49,7 +51,7 @@ data=$LOCKSTEP_CACHE/demo/$(basename "${source[1]}")
 PYTHONPATH=bench python3 -m lockstep_bench \
   --program "$programs/lockstep" --examples target/bench/examples --data "$data" \
   --pytorch "$pytorch" --tensorflow "$tensorflow" --cache "$LOCKSTEP_CACHE" \
-  --hdfs "$hdfs" --hadoop "$hadoop" \
+  --hdfs "$hdfs" --hadoop "$hadoop" --spark "$spark" \
   --json target/bench/report.json --markdown target/bench/report.md "$@" || status=$?
 say "target/bench/report.md, target/bench/report.json"
 exit "${status:-0}"

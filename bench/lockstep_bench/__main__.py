@@ -19,7 +19,7 @@ from .processes import Failed
 from .section import Section
 
 ROWS = ["train_step", "executors", "threads", "all_reduce", "start", "memory", "image"]
-ROWS += ["kernels", "growth", "straggler", "kills", "storage"]
+ROWS += ["kernels", "growth", "straggler", "kills", "storage", "data"]
 QUICK_ROWS = ["train_step", "executors", "all_reduce"]
 FULL = {"rounds": 5, "seconds": 5.0}
 QUICK = {"rounds": 2, "seconds": 2.0}
@@ -38,6 +38,7 @@ def arguments():
     parser.add_argument("--tensorflow", type=Path, required=True, help="a virtual environment")
     parser.add_argument("--hdfs", type=Path, required=True, help="the tests' program hdfs")
     parser.add_argument("--hadoop", type=Path, required=True, help="the folder of Hadoop's jars")
+    parser.add_argument("--spark", type=Path, required=True, help="a virtual environment with PySpark")
     parser.add_argument("--cache", type=Path, required=True, help="where images.sh keeps its base image")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--markdown", type=Path, metavar="FILE")
@@ -60,6 +61,7 @@ def main():
         cache=options.cache,
         hdfs=options.hdfs,
         hadoop=options.hadoop,
+        spark=options.spark,
         **settings,
     )
     started = time.monotonic()

@@ -22,3 +22,4 @@ class Context:
     cache: Path
     hdfs: Path
     hadoop: Path
+    spark: Path

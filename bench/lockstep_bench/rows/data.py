@@ -1,0 +1,106 @@
+"""Data: decoding records beside TensorFlow and memory itself, preparing and analysing beside PySpark."""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from ..comparison import Measure
+from ..contest import Contestant, Sample, hold
+from ..peers import PROGRAMS
+from ..processes import environment, run_together
+from ..section import Section
+
+RATE = Measure("GiB/s", True, ".2f")
+IMAGES = Measure("images/s", True)
+GIBIBYTE = 1 << 30
+PASSES = 3
+# For every CPU two, so that no thread waits long for the last one.
+PARTITIONS_PER_CPU = 2
+IMAGES_OF_TRAINING, IMAGES_OF_BOTH = 50_000, 60_000
+GOAL_TENSORFLOW, GOAL_SPARK = 5, 10
+GOAL_RATE = 2.5
+METHOD = f"""Decoding: one thread on one CPU, {PASSES} passes over the shards of the training split in the page cache. Records:
+both checksums of every record. Samples: also image and label, the pixels copied out. Memory: every byte added up, nothing else.
+Preparing and analysing: CIFAR-10's binary files with random images, all CPUs. Lockstep: the whole command, from its start to its
+end, the data set's digests and statistics included, and the report with its pictures. PySpark: from when the session is up and
+its workers are, checksums by the CPU's instruction, messages by protobuf's C code, statistics by NumPy."""
+DECODED = {"recordBytesPerSecond": "records", "sampleBytesPerSecond": "samples"}
+
+
+def measure(context):
+    section = Section("Data", METHOD)
+    decoding(context, section)
+    with tempfile.TemporaryDirectory(prefix="lockstep-bench-") as folder:
+        preparing(context, section, Path(folder))
+    return section
+
+
+def decoding(context, section):
+    folder = context.lockstep.data / "train"
+
+    def run(command):
+        (result,) = run_together([command], context.machine.cpus_of(1, 1), [environment(1)])
+        return Sample(result["recordBytesPerSecond"] / GIBIBYTE, result)
+
+    ours, theirs = "Lockstep, decode", "TensorFlow, decode"
+    tensorflow = [f"{context.peers.tensorflow_folder}/bin/python", PROGRAMS / "tensorflow_records.py", folder, PASSES]
+    contestants = [
+        Contestant(ours, lambda: run([context.lockstep.examples / "decode_rate", folder, PASSES])),
+        Contestant(theirs, lambda: run(tensorflow)),
+    ]
+    outcome = section.take(hold("decoding", contestants, context.rounds))
+    rates = lambda name, key: [value / GIBIBYTE for value in outcome.details(name, key)]
+    for key, title in DECODED.items():
+        section.compare(f"{title}, of TensorFlow's", RATE, rates(ours, key), {"TFRecordDataset": rates(theirs, key)}, GOAL_TENSORFLOW)
+    memory = {"reading memory": rates(ours, "readBytesPerSecond")}
+    goal = {f"{GOAL_RATE} GiB/s": [GOAL_RATE] * len(rates(ours, "recordBytesPerSecond"))}
+    section.compare("records, of memory", RATE, rates(ours, "recordBytesPerSecond"), memory)
+    section.compare("records, of the goal", RATE, rates(ours, "recordBytesPerSecond"), goal, 1)
+
+
+def preparing(context, section, folder):
+    """Every run writes anew; what Lockstep prepared first is what both analyse."""
+    source, prepared = folder / "source", folder / "prepared"
+    cpus = [set(context.machine.cpus)]
+    run_together([[sys.executable, context.repository / "bench" / "random_images.py", source]], cpus, [environment(1)])
+    program, partitions = context.lockstep.program, PARTITIONS_PER_CPU * len(context.machine.cpus)
+    run_together([[program, "prepare", "cifar10", source, prepared, "--json"]], cpus, [environment(1)])
+
+    def lockstep(arguments, images):
+        out = folder / "out"
+        command = ["bash", "-c", '"$@" > /dev/null && echo "{}"', "bash", program, *(part or out for part in arguments)]
+        started = os.times().elapsed
+        run_together([command], cpus, [environment(1)])
+        sample = Sample(images / (os.times().elapsed - started))
+        remove(out)
+        return sample
+
+    def spark(what, data):
+        out = folder / "out"
+        python = f"{context.spark}/bin/python"
+        command = [python, PROGRAMS / "spark_data.py", what, data, out, partitions]
+        (result,) = run_together([command], cpus, [environment(1)])
+        context.peers.versions["PySpark"] = result["version"]
+        remove(out)
+        return Sample(result["images"] / result["seconds"])
+
+    train = prepared / "train"
+    contestants = [
+        Contestant("Lockstep, prepare", lambda: lockstep(["prepare", "cifar10", source, None], IMAGES_OF_BOTH)),
+        Contestant("PySpark, prepare", lambda: spark("prepare", source)),
+        Contestant("Lockstep, analyze", lambda: lockstep(["analyze", train, "--html", None], IMAGES_OF_TRAINING)),
+        Contestant("PySpark, analyze", lambda: spark("analyze", train)),
+    ]
+    outcome = section.take(hold("preparing", contestants, context.rounds))
+    for what in ("prepare", "analyze"):
+        theirs = {"PySpark": outcome.values(f"PySpark, {what}")}
+        section.compare(what, IMAGES, outcome.values(f"Lockstep, {what}"), theirs, GOAL_SPARK)
+
+
+def remove(out):
+    if out.is_dir():
+        shutil.rmtree(out)
+    else:
+        out.unlink(missing_ok=True)
