@@ -11,7 +11,7 @@ use lockstep_crds::executor::exit_code;
 use lockstep_records::{FeatureNames, Layout, Shape};
 use lockstep_storage::Store;
 
-use super::prepare::open;
+use super::prepare::{arguments::shape_within, open};
 use crate::failure::chain;
 
 /// How often a merge looks for parts that are not done.
@@ -146,11 +146,7 @@ fn parse_part(text: &str) -> Result<Part, String> {
 }
 
 fn parse_shape(text: &str) -> Result<Shape, String> {
-    let sides: Vec<u32> = text.split('x').map_while(|side| side.parse().ok()).collect();
-    match sides[..] {
-        [height @ 1..=16_384, width @ 1..=16_384, channels @ 1..=16] => Ok(Shape { height, width, channels }),
-        _ => Err("write HEIGHTxWIDTHxCHANNELS, such as 32x32x3".to_owned()),
-    }
+    shape_within(text, 16_384)
 }
 
 /// Runs the subcommand; returns the exit code.
@@ -335,7 +331,7 @@ mod tests {
     #[test]
     fn shapes_are_written_as_they_are_shown() {
         assert_eq!(parse_shape("32x24x3"), Ok(Shape { height: 32, width: 24, channels: 3 }));
-        for text in ["32x32", "0x1x1", "32x32x3x1", "axbxc", "32x32x17", ""] {
+        for text in ["32x32", "0x1x1", "32x32x3x1", "32x32x3xjunk", "axbxc", "32x32x17", ""] {
             assert!(parse_shape(text).is_err(), "{text}");
         }
     }

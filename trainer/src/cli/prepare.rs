@@ -15,7 +15,7 @@ use arguments::{Classes, Locations, Source};
 
 pub(crate) use arguments::Arguments;
 
-mod arguments;
+pub(super) mod arguments;
 
 /// Runs the subcommand; returns the exit code.
 pub(crate) async fn run(arguments: Arguments) -> u8 {

@@ -235,12 +235,18 @@ impl Records {
 }
 
 fn parse_shape(text: &str) -> Result<Shape, String> {
-    let sides: Option<Vec<u32>> = text.split('x').map(|side| side.parse().ok()).collect();
-    match sides.as_deref() {
-        Some(&[height @ 1..=4096, width @ 1..=4096, channels @ 1..=16]) => {
+    shape_within(text, 4096)
+}
+
+/// `HEIGHTxWIDTHxCHANNELS`, with sides of at most `longest` pixels.
+pub(in crate::cli) fn shape_within(text: &str, longest: u32) -> Result<Shape, String> {
+    let numbers: Option<Vec<u32>> = text.split('x').map(|number| number.parse().ok()).collect();
+    let sides = 1..=longest;
+    match numbers.as_deref() {
+        Some(&[height, width, channels @ 1..=16]) if sides.contains(&height) && sides.contains(&width) => {
             Ok(Shape { height, width, channels })
         }
-        _ => Err("write HEIGHTxWIDTHxCHANNELS: sides of 1 to 4096, 1 to 16 channels".to_owned()),
+        _ => Err(format!("write HEIGHTxWIDTHxCHANNELS: sides of 1 to {longest}, 1 to 16 channels")),
     }
 }
 
