@@ -5,6 +5,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod build;
+pub(crate) mod delete;
 pub(crate) mod dereference;
 pub(crate) mod namespace;
 pub(crate) mod status;
@@ -12,12 +13,7 @@ pub(crate) mod validate;
 
 use crate::{events, identity, memory::Memory, metrics::Metrics, pods, progress, settings::Settings};
 use k8s_openapi::{api::batch::v1::Job, jiff::Timestamp};
-use kube::{
-    Api, Client, ResourceExt,
-    api::{DeleteParams, Preconditions, PropagationPolicy},
-    core::DeserializeGuard,
-    runtime::controller::Action,
-};
+use kube::{Api, Client, ResourceExt, core::DeserializeGuard, runtime::controller::Action};
 use lockstep_crds::{
     CnnTrainingJob, CnnTrainingJobStatus,
     executor::{ExecutorReport, STATUS_PORT},
@@ -296,16 +292,8 @@ impl Reconcile<'_> {
             "deleting the job: its ttlSecondsAfterFinished is over"
         );
         let api = Api::<CnnTrainingJob>::namespaced(context.client.clone(), namespace);
-        let parameters = DeleteParams {
-            propagation_policy: Some(PropagationPolicy::Background),
-            // Not a new job that took the name meanwhile.
-            preconditions: Some(Preconditions { uid: job.uid(), resource_version: None }),
-            ..DeleteParams::default()
-        };
-        match api.delete(name, &parameters).await {
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(Action::await_change()),
-            result => result.map(|_| Action::await_change()).context(ExpireSnafu { namespace, job: name }),
-        }
+        delete::delete(&api, job).await.context(ExpireSnafu { namespace, job: name })?;
+        Ok(Action::await_change())
     }
 }
 

@@ -5,6 +5,7 @@
 
 use lockstep_crds::executor::exit_code;
 use lockstep_records::LayoutFinding;
+pub(crate) use lockstep_records::chain;
 use snafu::Snafu;
 
 use crate::{checkpoint, course::TooFewRecords, feed};
@@ -146,21 +147,6 @@ fn is_denied(error: &(dyn std::error::Error + 'static)) -> bool {
         let boxed = error.downcast_ref::<Box<lockstep_storage::Error>>().map(Box::as_ref);
         boxed.or_else(|| error.downcast_ref()).is_some_and(lockstep_storage::Error::is_denied)
     })
-}
-
-/// An error and its causes in one line: a process's last words. Causes that were told already are left out.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let told = cause.to_string();
-        if !words.contains(&told) {
-            words.push_str(": ");
-            words.push_str(&told);
-        }
-        source = cause.source();
-    }
-    words
 }
 
 #[cfg(test)]

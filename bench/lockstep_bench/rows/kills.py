@@ -12,7 +12,7 @@ from statistics import median
 from ..comparison import Spread
 from ..contest import say
 from ..peers import PROGRAMS
-from ..processes import Failed, Process, children, environment
+from ..processes import Failed, Process, children, environment, run_together
 from ..section import Section, Table
 
 EXECUTORS = 4
@@ -67,9 +67,8 @@ def lockstep(context):
         Path(folder, "job.yaml").write_text(json.dumps(job))
         command = [context.lockstep.program, "chaos", "--file", f"{folder}/job.yaml", "--threads", 1, "--json"]
         command += ["--kills", KILLS, "--seed", SEED]
-        process = Process(command, set(context.machine.cpus), environment(1, {"TMPDIR": folder}), folder)
-        wait(process)
-        verdict = process.result()
+        cpus, variables = set(context.machine.cpus), environment(1, {"TMPDIR": folder})
+        (verdict,) = run_together([command], [cpus], [variables], TIMEOUT_SECONDS)
     pauses, whole = verdict["pausesAfterKills"], verdict["secondsUntilNextStep"]
     row = [
         f"{verdict['faults']['kills']}, {verdict['faults']['killsOfExecutor0']} of them of executor 0",
@@ -130,14 +129,3 @@ def until(process, holds):
             raise Failed(f"nothing happened for {TIMEOUT_SECONDS} s: {process.last_words()}")
         time.sleep(0.05)
     return steps(process)
-
-
-def wait(process):
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    try:
-        while not process.check():
-            if time.monotonic() > deadline:
-                raise Failed(f"no end after {TIMEOUT_SECONDS} s: {process.last_words()}")
-            time.sleep(0.2)
-    finally:
-        process.end()

@@ -8,10 +8,9 @@ use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{Namespace, Pod},
 };
-use kube::{
-    Api, Client, ResourceExt,
-    api::{DeleteParams, Preconditions, PropagationPolicy},
-};
+use kube::{Api, Client};
+
+use super::delete::delete;
 
 /// Deletes `job` if its namespace is being deleted; whether it is. Asked only when pods are on their way out.
 ///
@@ -30,13 +29,6 @@ pub(crate) async fn leave_if_it_ends(
     if found.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_none()) {
         return Ok(false);
     }
-    let parameters = DeleteParams {
-        propagation_policy: Some(PropagationPolicy::Background),
-        preconditions: Some(Preconditions { uid: job.uid(), resource_version: None }),
-        ..DeleteParams::default()
-    };
-    match Api::<Job>::namespaced(client.clone(), namespace).delete(&job.name_any(), &parameters).await {
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(true),
-        result => result.map(|_| true),
-    }
+    delete(&Api::namespaced(client.clone(), namespace), job).await?;
+    Ok(true)
 }

@@ -9,7 +9,7 @@ use lockstep_tests::process;
 use lockstep_tests::wait::eventually;
 use serde_json::{Value, json};
 
-use crate::job::{Job, SOON, TRAINING, ensure_says, phase};
+use crate::job::{Job, SOON, TRAINING, ensure_says, phase, reason};
 use crate::training::recoveries;
 use crate::world::World;
 
@@ -63,7 +63,7 @@ pub(crate) fn crashes_are_counted_and_disruptions_are_not(world: &World) -> Resu
                     && job["status"]["executors"]["joined"] == 2
             })?;
         }
-        let alone = killed_until(&job, 1, |state| progressing(state) == "ExecutorsGivenUp")?;
+        let alone = killed_until(&job, 1, |state| reason(state, "Progressing") == "ExecutorsGivenUp")?;
         ensure!(phase(&alone) == "Running", "the other one does not train on: {}", alone["status"]);
         ensure_says(
             &alone,
@@ -93,12 +93,6 @@ fn killed_until(job: &Job<'_>, index: u32, holds: impl Fn(&Value) -> bool) -> Re
     })?;
     ensure!(kills > 5, "{kills} kills were enough");
     Ok(state)
-}
-
-fn progressing(state: &Value) -> &str {
-    let conditions = state["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let condition = conditions.iter().find(|condition| condition["type"] == "Progressing");
-    condition.and_then(|condition| condition["reason"].as_str()).unwrap_or_default()
 }
 
 /// Neither before its time nor never.

@@ -289,9 +289,18 @@ pub(crate) fn phase(job: &Value) -> &str {
 
 /// Status ("True", "False") and message of a condition.
 pub(crate) fn condition<'a>(job: &'a Value, kind: &str) -> Option<(&'a str, &'a str)> {
-    let conditions = job["status"]["conditions"].as_array()?;
-    let condition = conditions.iter().find(|condition| condition["type"] == kind)?;
+    let condition = find_condition(job, kind)?;
     Some((condition["status"].as_str()?, condition["message"].as_str()?))
+}
+
+/// A condition's reason; empty without one.
+pub(crate) fn reason<'a>(job: &'a Value, kind: &str) -> &'a str {
+    find_condition(job, kind).and_then(|condition| condition["reason"].as_str()).unwrap_or_default()
+}
+
+fn find_condition<'a>(job: &'a Value, kind: &str) -> Option<&'a Value> {
+    let conditions = job["status"]["conditions"].as_array()?;
+    conditions.iter().find(|condition| condition["type"] == kind)
 }
 
 /// Fails unless the message of a condition has all of these words.

@@ -4,7 +4,7 @@ use std::{borrow::Cow, error::Error};
 
 use bytes::Bytes;
 use lockstep_records::{
-    Layout, Shape, example,
+    Layout, Shape, chain, example,
     manifest::Encoding,
     pixels::{self, ImageFormat},
 };
@@ -102,20 +102,6 @@ fn kind(error: &pixels::Error) -> Kind {
     }
 }
 
-/// An error and its causes in one line. Causes that were told already are left out.
 fn problem(kind: Kind, error: &dyn Error) -> Problem {
     Problem { kind, detail: chain(error) }
-}
-
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let told = cause.to_string();
-        if !words.contains(&told) {
-            words = format!("{words}: {told}");
-        }
-        source = cause.source();
-    }
-    words
 }

@@ -9,7 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use lockstep_records::scan::{Damage, Found, Scanner};
+use lockstep_records::{
+    chain,
+    scan::{Damage, Found, Scanner},
+};
 use snafu::ResultExt;
 
 use crate::{
@@ -18,7 +21,7 @@ use crate::{
     error::WorkerSnafu,
     finding::{Finding, Kind},
     plan::Piece,
-    record::{Features, Problem, chain},
+    record::{Features, Problem},
     split::{Shard, Split},
     tally::{Counting, Tally},
 };

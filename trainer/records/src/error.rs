@@ -273,3 +273,18 @@ impl Error {
         matches!(self, Self::Frame { .. } | Self::Example { .. } | Self::Label { .. } | Self::Image { .. })
     }
 }
+
+/// An error and its causes in one line. Causes that were told already are left out.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let told = cause.to_string();
+        if !words.contains(&told) {
+            words.push_str(": ");
+            words.push_str(&told);
+        }
+        source = cause.source();
+    }
+    words
+}

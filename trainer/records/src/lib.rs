@@ -26,7 +26,7 @@ mod shard_stream;
 
 pub use compression::Compression;
 pub use dataset::{Classes, Dataset, Format, Location};
-pub use error::Error;
+pub use error::{Error, chain};
 pub use example::FeatureNames;
 pub use layout_check::{LayoutCheck, LayoutFinding};
 pub use manifest::{Encoding, Layout, Shape};

@@ -1,9 +1,10 @@
 //! Turns the data that people have into data sets: `lockstep prepare`.
 //!
-//! Each source ([`cifar10`], [`cifar100`], [`image_folder`], [`idx`], [`numpy`], [`tfrecords`]) is opened as splits of images; `split` may
-//! divide the training split; `writer` writes every split into a folder of its own below the destination, shards first,
-//! manifest last. The same source gives the same bytes for any number of threads. What is there already is never overwritten: an interrupted preparation is taken up by
-//! running it again, and anything else in the way is refused.
+//! Each source ([`cifar10`], [`cifar100`], [`image_folder`], [`idx`], [`numpy`], [`tfrecords`]) is opened as splits of
+//! images; `split` may divide the training split; `writer` writes every split into a folder of its own below the
+//! destination, shards first, manifest last. The same source gives the same bytes for any number of threads. What is
+//! there already is never overwritten: an interrupted preparation is taken up by running it again, and anything else in
+//! the way is refused.
 
 use std::{num::NonZeroUsize, path::Path, sync::Arc, thread::available_parallelism};
 

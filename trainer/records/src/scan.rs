@@ -41,6 +41,15 @@ pub struct Damage {
     pub source: Error,
 }
 
+impl Found {
+    fn at(offset: u64, frame: &Bytes) -> Self {
+        match framing::decode(frame) {
+            Ok(data) => Self::Record { offset, data: frame.slice_ref(data) },
+            Err(source) => Self::Damage(Damage { offset, bytes: frame.len() as u64, records: 1, source }),
+        }
+    }
+}
+
 /// Reads one range of a shard. Holds no more than one block and one record.
 #[derive(Debug)]
 pub struct Scanner<'a> {
@@ -131,10 +140,7 @@ impl<'a> Scanner<'a> {
         if let Some(index) = &mut self.index {
             index.positions.start += 1;
         }
-        Some(match framing::decode(&frame) {
-            Ok(data) => Found::Record { offset, data: frame.slice_ref(data) },
-            Err(source) => Found::Damage(Damage { offset, bytes, records: 1, source }),
-        })
+        Some(Found::at(offset, &frame))
     }
 
     fn next_unindexed(&mut self) -> Option<Found> {
@@ -144,10 +150,7 @@ impl<'a> Scanner<'a> {
             Ok(length) => {
                 let bytes = length + OVERHEAD_BYTES as u64;
                 let Some(frame) = self.take(bytes) else { return self.cut_short() };
-                Some(match framing::decode(&frame) {
-                    Ok(data) => Found::Record { offset, data: frame.slice_ref(data) },
-                    Err(source) => Found::Damage(Damage { offset, bytes, records: 1, source }),
-                })
+                Some(Found::at(offset, &frame))
             }
             Err(source) => {
                 self.lost = Some((offset, source));

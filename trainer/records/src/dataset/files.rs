@@ -18,8 +18,8 @@ const SPLITS: [&[&str]; 3] =
     [&["train", "training"], &["test", "testing"], &["val", "valid", "validation", "eval", "dev"]];
 
 /// The shards among `files`, in their order. With a `pattern`, in which `*` stands for any characters, those whose name
-/// matches, of several data sets if it says so; else those with `tfrecord` or a number such as `-00000-of-00008` in their name. Never those in further folders
-/// or with a name that begins with `.` or `_`.
+/// matches, of several data sets if it says so; else those with `tfrecord` or a number such as `-00000-of-00008` in their
+/// name. Never those in further folders or with a name that begins with `.` or `_`.
 ///
 /// # Errors
 /// There are none, or they are of several data sets, or of one that is not whole.
