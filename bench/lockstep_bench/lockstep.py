@@ -51,12 +51,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Step:
-    """A finished step of an executor: its number, when (seconds since the epoch), how long it waited for the others in it,
-    and for its data in it and all steps before.
+    """A finished step of an executor: its number, when (seconds since the epoch), how many micro-batches it computed in how
+    long, how long it waited for the others then, and for its data in this step and all before.
     """
 
     number: int
     at: float
+    micro_batches: int
+    computed: float
     waited: float
     data_wait: float
 
@@ -89,12 +91,18 @@ def step_of(line):
     entry = json.loads(line)
     fields = entry["fields"]
     at = datetime.fromisoformat(entry["timestamp"].replace("Z", "+00:00")).timestamp()
-    return Step(fields["step"], at, fields["waited_seconds"], fields["data_wait_seconds"])
+    names = ("micro_batches", "computed_seconds", "waited_seconds", "data_wait_seconds")
+    return Step(fields["step"], at, *(fields[name] for name in names))
 
 
 def rate(steps, global_batch):
     """Images a second over `steps`: from the first one's end to the last one's."""
     return (steps[-1].number - steps[0].number) * global_batch / (steps[-1].at - steps[0].at)
+
+
+def measured_rate(steps, micro_batch):
+    """Images a second that the executor measured of itself while it computed."""
+    return sum(step.micro_batches for step in steps) * micro_batch / sum(step.computed for step in steps)
 
 
 def waited_share(steps):
@@ -244,6 +252,7 @@ class Run:
             "firstStepSeconds": steps[0].at - self.process.started_at,
             "peakBytes": max(self.peaks.values(), default=0),
             "steps": len(measured),
+            "measuredRates": [measured_rate(steps, self.job.micro_batch) for steps in after_warm_up if steps],
             "waitedShare": mean(waited_share(steps) for steps in after_warm_up if len(steps) > 1),
             "dataWaitShare": mean(data_wait_share(steps) for steps in after_warm_up if len(steps) > 1),
             "bytesPerExecutorAndStep": self.bytes_per_step(),

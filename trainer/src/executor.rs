@@ -88,8 +88,6 @@ struct Executor {
     reporter: Reporter,
     tracker: Tracker,
     membership: Membership,
-    /// When the newest micro-batch of this executor was computed.
-    computed_at: Instant,
     /// Whether the last micro-batch could not be read.
     reading_fails: bool,
     /// Leaving was asked for.
@@ -128,7 +126,6 @@ impl Executor {
             reporter,
             tracker,
             membership: Membership::default(),
-            computed_at: Instant::now(),
             reading_fails: false,
             leaving: false,
             finished_since: None,
@@ -300,7 +297,8 @@ impl Executor {
 
     /// The next state: the reduced vector goes through the optimizer, the cursor along the course.
     fn apply(&mut self, values: &[f32], counts: &[u64]) -> Result<(), Failure> {
-        let waited = self.computed_at.elapsed();
+        let computed = self.leaves.computed();
+        let waited_seconds = computed.waited().as_secs_f64();
         self.leaves.close();
         let Prepared { network, course, learning_rate, .. } = &self.prepared;
         let cursor = self.state.cursor.clone();
@@ -319,9 +317,17 @@ impl Executor {
             let rate =
                 self.reporter.stepped(course.global_batch, summary.loss, learning_rate, data_wait_seconds);
             self.tracker.stepped(cursor.step + 1, summary.loss, learning_rate, rate);
-            // `make bench` reads when each step was done, and for how long this executor waited for the others and its data.
-            let (step, waited_seconds) = (cursor.step + 1, waited.as_secs_f64());
-            tracing::debug!(target: STEP_LOG, step, loss = summary.loss, waited_seconds, data_wait_seconds);
+            // `make bench` reads when each step was done, what this executor computed of it, and for how long it waited for the
+            // others and its data.
+            tracing::debug!(
+                target: STEP_LOG,
+                step = cursor.step + 1,
+                loss = summary.loss,
+                micro_batches = computed.micro_batches(),
+                computed_seconds = computed.took().as_secs_f64(),
+                waited_seconds,
+                data_wait_seconds,
+            );
             self.state.cursor = course.after_step(cursor, f64::from(summary.loss), correct, images);
         } else {
             let images = images.max(1) as f64;
@@ -344,7 +350,6 @@ impl Executor {
     }
 
     async fn leaf_done(&mut self, done: LeafDone) -> Result<(), Failure> {
-        self.computed_at = Instant::now();
         let round = self.state.cursor.round;
         self.report_reading(&done);
         for (part, node, sum) in self.leaves.take(done)? {

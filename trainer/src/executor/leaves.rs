@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use lockstep_collective::{
@@ -76,6 +76,43 @@ struct OpenRound {
     /// First value of the upper part of a leaf's vector; 0: it has one part.
     cut: usize,
     weights: Option<Arc<Weights>>,
+    computed: Computed,
+}
+
+/// What this executor has computed of a round.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Computed {
+    /// When the first micro-batch was asked for.
+    since: Instant,
+    /// When the newest one was computed.
+    newest: Instant,
+    micro_batches: u32,
+}
+
+impl Computed {
+    fn nothing() -> Self {
+        let now = Instant::now();
+        Self { since: now, newest: now, micro_batches: 0 }
+    }
+
+    fn one_more(&mut self) {
+        self.newest = Instant::now();
+        self.micro_batches += 1;
+    }
+
+    pub(super) fn micro_batches(&self) -> u32 {
+        self.micro_batches
+    }
+
+    /// How long the micro-batches took.
+    pub(super) fn took(&self) -> Duration {
+        self.newest - self.since
+    }
+
+    /// How long ago the newest one was computed.
+    pub(super) fn waited(&self) -> Duration {
+        self.newest.elapsed()
+    }
 }
 
 impl Leaves {
@@ -95,7 +132,12 @@ impl Leaves {
             prefetch,
             engine: Arc::clone(&prepared.engine),
             data_wait: Arc::new(DataWait::new(prepared.engine.threads())),
-            round: OpenRound { cursor: Cursor::start(), cut: 0, weights: None },
+            round: OpenRound {
+                cursor: Cursor::start(),
+                cut: 0,
+                weights: None,
+                computed: Computed::nothing(),
+            },
             folders: PartFolders::new(Tree::new(1)),
             waiting: VecDeque::new(),
             under_way: BTreeSet::new(),
@@ -110,7 +152,7 @@ impl Leaves {
     /// is dropped when it arrives.
     pub(super) fn open(&mut self, state: &TrainingState, leaves: u32, cut: usize) {
         let weights = Some(Arc::clone(&state.tensors.weights));
-        self.round = OpenRound { cursor: state.cursor.clone(), cut, weights };
+        self.round = OpenRound { cursor: state.cursor.clone(), cut, weights, computed: Computed::nothing() };
         self.folders = PartFolders::new(Tree::new(leaves.max(1)));
         self.waiting.clear();
         self.under_way.clear();
@@ -120,6 +162,11 @@ impl Leaves {
     pub(super) fn close(&mut self) {
         self.round.weights = None;
         self.waiting.clear();
+    }
+
+    /// What was computed here of the round that was opened last.
+    pub(super) fn computed(&self) -> Computed {
+        self.round.computed
     }
 
     /// How long the threads have waited for their data in all.
@@ -136,6 +183,9 @@ impl Leaves {
 
     /// Sets out to compute `nodes`, instead of what was wanted before; returns those that are complete already.
     pub(super) fn want(&mut self, nodes: &PerPart<Vec<Node>>) -> Sums {
+        if self.round.computed.micro_batches == 0 {
+            self.round.computed = Computed::nothing();
+        }
         let complete = self.folders.want(nodes);
         let missing = self.folders.missing();
         let under_way = &self.under_way;
@@ -186,6 +236,7 @@ impl Leaves {
             self.engine.recycle(spent.values);
         }
         if is_last {
+            self.round.computed.one_more();
             self.under_way.remove(&leaf);
             // Other nodes may have been wanted since its first part came, which is gone then.
             if self.folders.missing().contains(&leaf) {

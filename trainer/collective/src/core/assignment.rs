@@ -17,8 +17,8 @@ pub(super) struct Shares {
 }
 
 /// Less time than this share of the current split's must a round take for the leaves to be shared anew: those that move were
-/// read ahead in vain, and measured times vary by themselves.
-const WORTHWHILE: (u128, u128) = (9, 10);
+/// read ahead in vain, and measured times vary by themselves. What is left unshared is lost in every round.
+const WORTHWHILE: (u128, u128) = (19, 20);
 /// Longer by at most this part may a round take whose ranges are made of fewer subtrees: each is a vector to be sent.
 const COARSER: u128 = 32;
 
