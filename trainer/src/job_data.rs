@@ -10,6 +10,7 @@ use lockstep_records::{
     Classes, Dataset, Encoding, FeatureNames, Format, Layout, RecordReader, Shape,
     layout_check::{self, Verdict},
     pixels::ImageFormat,
+    shard_files::folder_and_pattern,
 };
 use lockstep_storage::{Access, Store};
 use snafu::{ResultExt, ensure};
@@ -27,7 +28,7 @@ pub(crate) async fn open(
     let open = async |role: &'static str, uri: &str| {
         let set = open_set(access, role, uri, format.as_ref(), *cache_bytes).await?;
         ensure_fits(set.unpacked_bytes(), *cache_bytes)?;
-        check_layout(role, &set, features, *cache_bytes, *layout_check).await?;
+        check_layout(role, &set, features, *layout_check).await?;
         Ok::<_, Failure>(set)
     };
     let training = open("training", training_uri).await?;
@@ -53,10 +54,7 @@ async fn open_set(
     format: Option<&Format>,
     cache_bytes: u64,
 ) -> Result<Dataset, Failure> {
-    let (folder, pattern) = match uri.rsplit_once('/') {
-        Some((folder, name)) if name.contains('*') => (folder, Some(name)),
-        _ => (uri, None),
-    };
+    let (folder, pattern) = folder_and_pattern(uri);
     let store = Store::open_with(folder, access).context(OpenStoreSnafu { role })?;
     let Some(format) = format else { return Dataset::open(store).await.context(OpenDataSnafu { role }) };
     let start = Instant::now();
@@ -80,10 +78,9 @@ async fn check_layout(
     role: &'static str,
     set: &Dataset,
     features: &FeatureNames,
-    cache_bytes: u64,
     rule: LayoutCheck,
 ) -> Result<(), Failure> {
-    let reader = RecordReader::new(set.clone(), features.clone(), cache_bytes);
+    let reader = RecordReader::new(set.clone(), features.clone(), set.unpacked_bytes());
     let Some(finding) = reader.check_layout().await.context(OpenDataSnafu { role })? else { return Ok(()) };
     match (finding.verdict, rule) {
         (Verdict::Contradicts, LayoutCheck::Refuse) => {

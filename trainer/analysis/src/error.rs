@@ -1,6 +1,5 @@
 //! What ends an analysis. Damage of the data does not: that is what it reports.
 
-use lockstep_records::manifest;
 use snafu::Snafu;
 
 /// A failed action of an analysis.
@@ -18,32 +17,17 @@ pub enum Error {
         #[snafu(source(from(lockstep_storage::Error, Box::new)))]
         source: Box<lockstep_storage::Error>,
     },
-    /// The manifest is not one.
-    #[snafu(display("failed to open the split {split}, {uri}"))]
-    Manifest {
+    /// The manifest is not one, or names do not say which files are the shards.
+    #[snafu(display("failed to find the shards of the split {split}"))]
+    Shards {
         /// Its name.
         split: String,
-        /// Its folder.
-        uri: String,
-        /// What is wrong with it.
-        source: manifest::Error,
+        /// What is wrong.
+        #[snafu(source(from(lockstep_records::Error, Box::new)))]
+        source: Box<lockstep_records::Error>,
     },
-    /// The manifest is longer than any real one.
-    #[snafu(display(
-        "failed to open the split {split}: {uri}/{} has {bytes} bytes, the limit is {}",
-        manifest::FILE_NAME,
-        manifest::MAX_BYTES
-    ))]
-    ManifestSize {
-        /// The split's name.
-        split: String,
-        /// Its folder.
-        uri: String,
-        /// Size of the manifest.
-        bytes: u64,
-    },
-    /// A folder without any shard.
-    #[snafu(display("failed to open the split {split}: there is no TFRecord file in {uri}"))]
+    /// A manifest without any shard.
+    #[snafu(display("failed to open the split {split}: the dataset.json in {uri} names no shard"))]
     NoShards {
         /// Its name.
         split: String,
@@ -123,10 +107,9 @@ impl Error {
             Self::Open { source, .. } | Self::Read { source, .. } | Self::Partial { source, .. } => {
                 source.is_retryable()
             }
+            Self::Shards { source, .. } => source.is_retryable(),
             Self::Worker { .. } | Self::MissingPartials { .. } => true,
-            Self::Manifest { .. }
-            | Self::ManifestSize { .. }
-            | Self::NoShards { .. }
+            Self::NoShards { .. }
             | Self::TooManyImages { .. }
             | Self::ForeignPartial { .. }
             | Self::Picture { .. } => false,

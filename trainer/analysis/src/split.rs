@@ -3,14 +3,15 @@
 use futures::{StreamExt, TryStreamExt};
 use lockstep_records::{
     Compression, FeatureNames, Layout, Shape,
-    manifest::{self, Encoding, Lengths, Manifest},
+    manifest::{Encoding, Lengths, Manifest},
+    read_manifest, shard_files,
 };
 use lockstep_storage::{Entry, Store};
 use snafu::{ResultExt, ensure};
 
 use crate::{
     Result,
-    error::{ManifestSizeSnafu, ManifestSnafu, NoShardsSnafu, OpenSnafu},
+    error::{NoShardsSnafu, OpenSnafu, ShardsSnafu},
 };
 
 /// Classes of a split that does not say how many it has.
@@ -81,19 +82,25 @@ pub struct Split {
 impl Split {
     /// Finds the shards of a folder. What `dataset.json` says goes before `format`, which keeps the names of the features.
     ///
-    /// Without a manifest every file is a shard whose name begins with neither a dot nor an underscore.
+    /// Without it, or with a `pattern`, their names say which files are shards: [`shard_files::select`].
     ///
     /// # Errors
-    /// A folder without shards, and a manifest that cannot be read.
-    pub async fn open(name: &str, store: Store, format: Format) -> Result<Self> {
+    /// Names that do not say it, and a manifest that cannot be read or names none.
+    pub async fn open(name: &str, store: Store, pattern: Option<&str>, format: Format) -> Result<Self> {
         let uri = store.uri().to_owned();
         let files = store.list("").await.context(OpenSnafu { split: name, uri: &uri })?;
-        let split = match read_manifest(name, &store, &files).await? {
-            Some(manifest) => Self::of_manifest(name, store, format, manifest, &files),
-            None => Self::of_files(name, store, format, &files).await?,
-        };
-        ensure!(!split.shards.is_empty(), NoShardsSnafu { split: name, uri });
-        Ok(split)
+        if pattern.is_none() {
+            match read_manifest(&store).await {
+                Err(lockstep_records::Error::NoManifest { .. }) => {}
+                manifest => {
+                    let manifest = manifest.context(ShardsSnafu { split: name })?;
+                    ensure!(!manifest.shards.is_empty(), NoShardsSnafu { split: name, uri });
+                    return Ok(Self::of_manifest(name, store, format, manifest, &files));
+                }
+            }
+        }
+        let files = shard_files::select(&uri, files, pattern).context(ShardsSnafu { split: name })?;
+        Self::of_files(name, store, format, &files).await
     }
 
     fn of_manifest(name: &str, store: Store, format: Format, manifest: Manifest, files: &[Entry]) -> Self {
@@ -117,9 +124,7 @@ impl Split {
     }
 
     async fn of_files(name: &str, store: Store, format: Format, files: &[Entry]) -> Result<Self> {
-        let shards =
-            files.iter().filter(|file| !file.path.contains('/') && !file.path.starts_with(['.', '_']));
-        let shards = shards.map(|file| shard(name, &store, file));
+        let shards = files.iter().map(|file| shard(name, &store, file));
         let shards = futures::stream::iter(shards).buffered(CONCURRENT_READS).try_collect().await?;
         Ok(Self { name: name.to_owned(), store, format, shards, has_manifest: false })
     }
@@ -150,12 +155,4 @@ async fn shard(split: &str, store: &Store, file: &Entry) -> Result<Shard> {
     let first = first.context(OpenSnafu { split, uri: store.uri() })?;
     let compression = Compression::detect(&first);
     Ok(Shard { name: file.path.clone(), bytes: Some(file.size), compression, index: None })
-}
-
-async fn read_manifest(name: &str, store: &Store, files: &[Entry]) -> Result<Option<Manifest>> {
-    let uri = store.uri();
-    let Some(file) = files.iter().find(|file| file.path == manifest::FILE_NAME) else { return Ok(None) };
-    ensure!(file.size <= manifest::MAX_BYTES, ManifestSizeSnafu { split: name, uri, bytes: file.size });
-    let json = store.get(manifest::FILE_NAME).await.context(OpenSnafu { split: name, uri })?;
-    Manifest::parse(&json).context(ManifestSnafu { split: name, uri }).map(Some)
 }

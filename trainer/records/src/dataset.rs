@@ -1,7 +1,7 @@
 //! An opened data set: a manifest that was believed, or made; shards that are there; and where each record lies.
 //!
-//! Records are numbered through the shards, which are sorted by name. The reader asks it for places. `files` and `scanned`
-//! make the manifest of shards that nobody described.
+//! Records are numbered through the shards, which are sorted by name. The reader asks it for places. `scanned` makes the
+//! manifest of shards that nobody described.
 
 use std::{fmt::Display, ops::Range, sync::Arc};
 
@@ -16,9 +16,9 @@ use crate::{
     },
     manifest::{self, Manifest},
     pixels::ImageFormat,
+    shard_files,
 };
 
-mod files;
 mod scanned;
 
 pub(crate) use scanned::unpack_error;
@@ -67,6 +67,22 @@ struct Inner {
     first_records: Vec<u64>,
 }
 
+/// Reads and validates a data set's `dataset.json`, and nothing else.
+///
+/// # Errors
+/// [`Error::NoManifest`] where there is none.
+pub async fn read_manifest(store: &Store) -> Result<Manifest> {
+    let uri = store.uri();
+    let open = |error: lockstep_storage::Error| match error.is_not_found() {
+        true => Error::NoManifest { uri: uri.to_owned() },
+        false => Error::Open { uri: uri.to_owned(), source: Box::new(error) },
+    };
+    let bytes = store.size(manifest::FILE_NAME).await.map_err(open)?;
+    ensure!(bytes <= manifest::MAX_BYTES, ManifestSizeSnafu { uri, bytes });
+    let json = store.get(manifest::FILE_NAME).await.map_err(open)?;
+    Manifest::parse(&json).context(ManifestSnafu { uri })
+}
+
 /// Where a record lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
@@ -94,20 +110,12 @@ impl Dataset {
     /// # Errors
     /// [`Error::NoManifest`] where nothing was prepared, or not to the end.
     pub async fn open(store: Store) -> Result<Self> {
-        let uri = store.uri().to_owned();
-        let open = |error: lockstep_storage::Error| match error.is_not_found() {
-            true => Error::NoManifest { uri: uri.clone() },
-            false => Error::Open { uri: uri.clone(), source: Box::new(error) },
-        };
-        let bytes = store.size(manifest::FILE_NAME).await.map_err(open)?;
-        ensure!(bytes <= manifest::MAX_BYTES, ManifestSizeSnafu { uri: &uri, bytes });
-        let json = store.get(manifest::FILE_NAME).await.map_err(open)?;
-        let manifest = Manifest::parse(&json).context(ManifestSnafu { uri: &uri })?;
-
-        let files = store.list("").await.context(OpenSnafu { uri: &uri })?;
+        let manifest = read_manifest(&store).await?;
+        let uri = store.uri();
+        let files = store.list("").await.context(OpenSnafu { uri })?;
         for shard in &manifest.shards {
             let place = files.binary_search_by(|file| file.path.as_str().cmp(&shard.name)).ok();
-            let file = place.with_context(|| MissingShardSnafu { uri: &uri, shard: &shard.name })?;
+            let file = place.with_context(|| MissingShardSnafu { uri, shard: &shard.name })?;
             let (found, expected) = (files[file].size, shard.file_bytes());
             let shard = || format!("{uri}/{}", shard.name);
             ensure!(found == expected, ShardSizeSnafu { shard: shard(), found, expected });
@@ -138,7 +146,7 @@ impl Dataset {
         }
         let uri = store.uri();
         let files = store.list("").await.context(OpenSnafu { uri })?;
-        let files = files::select(uri, files, pattern)?;
+        let files = shard_files::select(uri, files, pattern)?;
         let manifest = scanned::scan(&store, files, format, unpacked_limit).await?;
         Ok(Self::new(store, manifest, true))
     }

@@ -3,7 +3,7 @@
 //! The flow: [`prepare`] turns a source into TFRecord shards and a manifest; [`Dataset`] opens those; [`order`] says
 //! which record stands at which position of an epoch; [`RecordReader`] gives any record by its number. Below them:
 //! [`framing`] (TFRecord), [`compression`], [`example`] (`tf.train.Example`), [`pixels`] (the image in it), [`manifest`]
-//! (`dataset.json`). Beside them: [`scan`], for shards that may be damaged; [`layout_check`], whether images stand as they are
+//! (`dataset.json`), [`shard_files`] (which files are shards, without it). Beside them: [`scan`], for shards that may be damaged; [`layout_check`], whether images stand as they are
 //! said to.
 //!
 //! Neighbours: `lockstep-storage` holds the bytes, `lockstep-rng` orders the records, the trainer's loop reads them.
@@ -18,6 +18,7 @@ pub mod order;
 pub mod pixels;
 pub mod prepare;
 pub mod scan;
+pub mod shard_files;
 
 mod dataset;
 mod error;
@@ -25,7 +26,7 @@ mod reader;
 mod shard_stream;
 
 pub use compression::Compression;
-pub use dataset::{Classes, Dataset, Format, Location};
+pub use dataset::{Classes, Dataset, Format, Location, read_manifest};
 pub use error::{Error, chain};
 pub use example::FeatureNames;
 pub use layout_check::{LayoutCheck, LayoutFinding};

@@ -8,7 +8,7 @@ use lockstep_analysis::{
     Analysis, Error, Format, Options, Outcome, Part, Report, Split, page, report::Concern, summary,
 };
 use lockstep_crds::executor::exit_code;
-use lockstep_records::{FeatureNames, Layout, Shape};
+use lockstep_records::{FeatureNames, Layout, Shape, shard_files::folder_and_pattern};
 use lockstep_storage::Store;
 
 use super::prepare::{arguments::shape_within, open};
@@ -25,7 +25,8 @@ const WAIT: Duration = Duration::from_secs(2);
 #[command(group = ArgGroup::new("role").args(["part", "merge"]))]
 pub(crate) struct Arguments {
     /// Data sets of one whole, such as train and test, that which others are compared with first: a path or URI, named by
-    /// its last part or as NAME=URI.
+    /// its last part or as NAME=URI. The last part may be a pattern of the shards' names, in which * stands for any
+    /// characters; it is named by what stands before the *.
     #[arg(required = true, value_name = "[NAME=]URI", value_parser = parse_source)]
     splits: Vec<Source>,
     /// Write the report as JSON: a path or URI.
@@ -130,7 +131,9 @@ fn parse_source(text: &str) -> Result<Source, String> {
     let named = text.split_once('=').filter(|(name, _)| !name.is_empty() && !name.contains(['/', ':']));
     let (name, uri) = named.unwrap_or_else(|| {
         let path = text.trim_end_matches('/');
-        (path.rsplit('/').next().unwrap_or(path), text)
+        let last = path.rsplit('/').next().unwrap_or(path);
+        let pattern = last.split_once('*').map(|(before, _)| before.trim_end_matches(['-', '.', '_']));
+        (pattern.unwrap_or(last), text)
     });
     if name.is_empty() || uri.is_empty() {
         return Err("write a path or URI, or NAME=URI".to_owned());
@@ -217,7 +220,8 @@ async fn open_splits(arguments: &Arguments) -> Result<Vec<Split>, Failed> {
         if splits.iter().any(|split| split.name == *name) {
             return Err(Failed::usage(format!("two data sets are named {name}: name them, NAME=URI")));
         }
-        splits.push(Split::open(name, open(uri)?, arguments.format.format()).await?);
+        let (folder, pattern) = folder_and_pattern(uri);
+        splits.push(Split::open(name, open(folder)?, pattern, arguments.format.format()).await?);
     }
     Ok(splits)
 }
@@ -314,10 +318,13 @@ mod tests {
             ("hdfs://host:8020/cifar10/test/", "test", "hdfs://host:8020/cifar10/test/"),
             ("held-out=/data/x", "held-out", "/data/x"),
             ("/odd/a=b", "a=b", "/odd/a=b"),
+            ("/data/cifar10-train.tfrecord-*", "cifar10-train.tfrecord", "/data/cifar10-train.tfrecord-*"),
         ] {
             assert_eq!(parse_source(text), Ok(Source { name: name.into(), uri: uri.into() }), "{text}");
         }
-        assert!(parse_source("/").is_err() && parse_source("train=").is_err());
+        for text in ["/", "train=", "/data/*"] {
+            assert!(parse_source(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use lockstep_crds::executor::exit_code;
 use lockstep_records::prepare::{
     self, NumpyOptions, Options, Progress, ShardFolder, ShardFolders, Split, Summary,
 };
+use lockstep_records::shard_files::folder_and_pattern;
 use lockstep_storage::Store;
 use serde_json::json;
 
@@ -108,14 +109,10 @@ pub(super) fn open(destination: &str) -> lockstep_storage::Result<Store> {
     Store::open(&path.to_string_lossy())
 }
 
-/// A folder of shards; what has a `*` in its last part is a pattern of their names.
+/// A folder of shards, with the pattern of their names.
 fn open_shards(location: &str) -> lockstep_storage::Result<ShardFolder> {
-    let (folder, pattern) = match location.rsplit_once('/') {
-        Some((folder, name)) if name.contains('*') => (folder, Some(name.to_owned())),
-        None if location.contains('*') => (".", Some(location.to_owned())),
-        _ => (location, None),
-    };
-    Ok(ShardFolder { store: open(folder)?, pattern })
+    let (folder, pattern) = folder_and_pattern(location);
+    Ok(ShardFolder { store: open(folder)?, pattern: pattern.map(str::to_owned) })
 }
 
 fn progress_bar() -> ProgressBar {

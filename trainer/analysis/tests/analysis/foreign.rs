@@ -12,7 +12,7 @@ use crate::support::{SHAPE, ShardBytes, example, picture};
 
 async fn report(folder: &std::path::Path, format: Format) -> Report {
     let store = Store::open(folder.to_str().unwrap()).unwrap();
-    let split = Split::open("theirs", store, format).await.unwrap();
+    let split = Split::open("theirs", store, None, format).await.unwrap();
     Analysis::new(vec![split], false).run(&Options { threads: 2, progress: None }).await.unwrap().report()
 }
 
@@ -56,6 +56,31 @@ async fn raw_images_need_their_size_and_say_so() {
     assert!(without.splits[0].findings.listed[0].detail.contains("--shape"));
     let with = report(folder.path(), Format { shape: Some(SHAPE), ..Format::default() }).await;
     assert_eq!((with.splits[0].records, with.splits[0].findings.total), (5, 0));
+}
+
+/// As TensorFlow Datasets writes them, with files beside them that hold no records.
+#[tokio::test(flavor = "multi_thread")]
+async fn shards_of_two_data_sets_in_one_folder_are_told_apart_by_a_pattern() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, records) in [("x-train.tfrecord-00000-of-00001", 7), ("x-test.tfrecord-00000-of-00001", 3)] {
+        let mut shard = ShardBytes::default();
+        for number in 0..records {
+            shard.push(&example(&picture(number), 1));
+        }
+        std::fs::write(folder.path().join(name), &shard.bytes).unwrap();
+    }
+    std::fs::write(folder.path().join("features.json"), b"{}").unwrap();
+    let open = async |pattern| {
+        let store = Store::open(folder.path().to_str().unwrap()).unwrap();
+        Split::open("theirs", store, pattern, Format { shape: Some(SHAPE), ..Format::default() }).await
+    };
+    let error = open(None).await.unwrap_err();
+    assert!(!error.is_retryable());
+    let reason = std::error::Error::source(&error).unwrap().to_string();
+    assert!(reason.contains("it holds shards of 2 data sets"), "{reason}");
+    let analysis = Analysis::new(vec![open(Some("x-test*")).await.unwrap()], false);
+    let report = analysis.run(&Options { threads: 2, progress: None }).await.unwrap().report();
+    assert_eq!((report.splits[0].records, report.splits[0].findings.total), (3, 0));
 }
 
 /// Without an index nobody knows where the next record begins.

@@ -90,7 +90,7 @@ pub(crate) async fn open(folder: &Path, names: &[&str]) -> Analysis {
     let mut splits = Vec::new();
     for name in names {
         let store = Store::open(folder.join(name).to_str().unwrap()).unwrap();
-        splits.push(Split::open(name, store, Format::default()).await.unwrap());
+        splits.push(Split::open(name, store, None, Format::default()).await.unwrap());
     }
     Analysis::new(splits, false)
 }

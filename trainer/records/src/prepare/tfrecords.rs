@@ -20,7 +20,7 @@ use super::{
     source::{Images, Source},
 };
 use crate::{
-    Dataset, FeatureNames, Format, LayoutFinding, RecordReader, Sample,
+    Dataset, FeatureNames, Format, RecordReader, Sample,
     layout_check::{self, Verdict},
 };
 
@@ -28,9 +28,6 @@ use crate::{
 const PORTION: usize = 64;
 /// Portions that are read at a time when labels are asked for.
 const CONCURRENT_PORTIONS: usize = 4;
-
-/// Records of compressed shards whose layout is judged.
-const JUDGED_RECORDS: u64 = 256;
 
 /// Where the shards of one split are.
 #[derive(Clone, Debug)]
@@ -103,7 +100,8 @@ async fn open_checked(folder: &ShardFolder, options: &RecordsOptions) -> Result<
     };
     let dataset = dataset.with_context(|_| RecordsSnafu { uri: uri() })?;
     ensure!(!dataset.is_empty(), FormatSnafu { file: uri(), reason: "it holds no record" });
-    let finding = match layout_finding(&dataset, &options.features).await {
+    let reader = RecordReader::new(dataset.clone(), options.features.clone(), dataset.unpacked_bytes());
+    let finding = match reader.check_layout().await {
         // It is reported with all others that cannot be read.
         Err(error) if error.is_of_one_record() => None,
         finding => finding.with_context(|_| RecordsSnafu { uri: uri() })?,
@@ -114,15 +112,6 @@ async fn open_checked(folder: &ShardFolder, options: &RecordsOptions) -> Result<
         ensure!(options.allow_other_layout, FormatSnafu { file: uri(), reason });
     }
     Ok(dataset)
-}
-
-/// Of compressed shards the first ones are judged alone: to look at all is to unpack all.
-async fn layout_finding(dataset: &Dataset, features: &FeatureNames) -> crate::Result<Option<LayoutFinding>> {
-    if dataset.unpacked_bytes() == 0 {
-        return RecordReader::new(dataset.clone(), features.clone(), 0).check_layout().await;
-    }
-    let first = (0..dataset.len().min(JUDGED_RECORDS)).collect();
-    RecordReader::new(dataset.clone(), features.clone(), u64::MAX).check_layout_at(&[first]).await
 }
 
 /// The records of one data set.

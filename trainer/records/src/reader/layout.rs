@@ -14,23 +14,27 @@ impl RecordReader {
     /// # Errors
     /// The first record that cannot be read.
     pub async fn check_layout(&self) -> Result<Option<LayoutFinding>> {
-        self.check_layout_at(&sample(self.dataset.len())).await
-    }
-
-    /// As [`RecordReader::check_layout`], of these records, place by place.
-    pub(crate) async fn check_layout_at(&self, places: &[Vec<u64>]) -> Result<Option<LayoutFinding>> {
         let ImageFormat { encoding, layout, shape } = self.dataset.image_format();
         if encoding != Encoding::Raw || shape.channels == 1 {
             return Ok(None);
         }
         let mut check = LayoutCheck::new(shape);
         // One place after the other, so that large images are not all in memory.
-        for records in places {
-            for image in self.stored_images(records).await? {
+        for records in sample(self.sampled_records()) {
+            for image in self.stored_images(&records).await? {
                 check.add(&image);
             }
         }
         Ok(Some(check.finding(layout)))
+    }
+
+    /// How many of the first records the sample is taken from. To look into all compressed shards is to unpack all.
+    fn sampled_records(&self) -> u64 {
+        if self.dataset.unpacked_bytes() == 0 {
+            return self.dataset.len();
+        }
+        let mut shards = self.dataset.manifest().shards.iter();
+        shards.find(|shard| shard.records > 0).map_or(0, |shard| shard.records)
     }
 }
 

@@ -295,3 +295,14 @@ async fn a_reader_judges_the_layout_from_records_all_over_the_data_set() {
         }
     }
 }
+
+#[tokio::test]
+async fn of_compressed_shards_one_is_unpacked_to_judge_the_layout() {
+    let made = compressed(&[0, 40, 40], Compression::Gzip);
+    let dataset = Dataset::open(made.store.clone()).await.unwrap();
+    let last = made.folder.path().join(&dataset.manifest().shards[2].name);
+    fs::write(&last, vec![0; fs::metadata(&last).unwrap().len() as usize]).unwrap();
+    let reader = RecordReader::new(dataset.clone(), FeatureNames::default(), dataset.unpacked_bytes());
+    assert!(reader.read(&[79]).await.is_err());
+    assert_eq!(reader.check_layout().await.unwrap().unwrap().images, 40);
+}

@@ -1,4 +1,4 @@
-//! Which files of a folder are the shards of an undescribed data set, by their names. Pure.
+//! Which files of a folder are the shards of an undescribed data set, by their names: one rule for whoever reads them. Pure.
 //!
 //! Shards of training and test images often lie side by side, and training on both is a mistake that nothing would show
 //! later. So names that speak of several data sets are refused.
@@ -17,13 +17,22 @@ use crate::{
 const SPLITS: [&[&str]; 3] =
     [&["train", "training"], &["test", "testing"], &["val", "valid", "validation", "eval", "dev"]];
 
-/// The shards among `files`, in their order. With a `pattern`, in which `*` stands for any characters, those whose name
+/// A data set's folder, and the pattern of its shards' names where the last part of `location` is one: where it has a `*`.
+pub fn folder_and_pattern(location: &str) -> (&str, Option<&str>) {
+    match location.rsplit_once('/') {
+        Some((folder, name)) if name.contains('*') => (folder, Some(name)),
+        None if location.contains('*') => (".", Some(location)),
+        _ => (location, None),
+    }
+}
+
+/// The shards among `files`, the content of the folder `uri`, in their order. With a `pattern`, in which `*` stands for any characters, those whose name
 /// matches, of several data sets if it says so; else those with `tfrecord` or a number such as `-00000-of-00008` in their
 /// name. Never those in further folders or with a name that begins with `.` or `_`.
 ///
 /// # Errors
 /// There are none, or they are of several data sets, or of one that is not whole.
-pub(super) fn select(uri: &str, files: Vec<Entry>, pattern: Option<&str>) -> Result<Vec<Entry>> {
+pub fn select(uri: &str, files: Vec<Entry>, pattern: Option<&str>) -> Result<Vec<Entry>> {
     let mut files: Vec<_> = files.into_iter().filter(|file| is_plain(&file.path)).collect();
     let all = files.len();
     files.retain(|file| match pattern {
@@ -126,6 +135,15 @@ mod tests {
         let entry = |name: &&str| Entry { path: (*name).to_owned(), size: 0, modified: None };
         let selected = select("file:///data", names.iter().map(entry).collect(), pattern)?;
         Ok(selected.into_iter().map(|file| file.path).collect())
+    }
+
+    #[test]
+    fn a_pattern_is_a_last_part_with_a_star() {
+        assert_eq!(folder_and_pattern("s3://data/set/train*"), ("s3://data/set", Some("train*")));
+        assert_eq!(folder_and_pattern("train-*"), (".", Some("train-*")));
+        for folder in ["s3://data/set", "/data/a*/set", "set"] {
+            assert_eq!(folder_and_pattern(folder), (folder, None));
+        }
     }
 
     #[test]
