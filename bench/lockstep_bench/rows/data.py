@@ -1,6 +1,5 @@
 """Data: decoding records beside TensorFlow and memory itself, preparing and analysing beside PySpark."""
 
-import os
 import shutil
 import sys
 import tempfile
@@ -64,16 +63,20 @@ def preparing(context, section, folder):
     """Every run writes anew; what Lockstep prepared first is what both analyse."""
     source, prepared = folder / "source", folder / "prepared"
     cpus = [set(context.machine.cpus)]
-    run_together([[sys.executable, context.repository / "bench" / "random_images.py", source]], cpus, [environment(1)])
     program, partitions = context.lockstep.program, PARTITIONS_PER_CPU * len(context.machine.cpus)
-    run_together([[program, "prepare", "cifar10", source, prepared, "--json"]], cpus, [environment(1)])
+
+    def finish(*command):
+        """The seconds that it takes, from its start to its end."""
+        times = 'start=$EPOCHREALTIME; "$@" > /dev/null && echo "{\\"start\\": $start, \\"end\\": $EPOCHREALTIME}"'
+        (result,) = run_together([["bash", "-c", times, "bash", *command]], cpus, [environment(1)])
+        return result["end"] - result["start"]
+
+    finish(sys.executable, context.repository / "bench" / "random_images.py", source)
+    finish(program, "prepare", "cifar10", source, prepared)
 
     def lockstep(arguments, images):
         out = folder / "out"
-        command = ["bash", "-c", '"$@" > /dev/null && echo "{}"', "bash", program, *(part or out for part in arguments)]
-        started = os.times().elapsed
-        run_together([command], cpus, [environment(1)])
-        sample = Sample(images / (os.times().elapsed - started))
+        sample = Sample(images / finish(program, *(part or out for part in arguments)))
         remove(out)
         return sample
 

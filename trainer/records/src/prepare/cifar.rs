@@ -3,7 +3,7 @@
 //!
 //! Source: <https://www.cs.toronto.edu/~kriz/cifar.html>, "Binary version".
 
-use std::{collections::BTreeMap, fs::File, io::Read, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs::File, io::Read, path::Path, sync::Arc, thread::ScopedJoinHandle};
 
 use flate2::read::GzDecoder;
 use snafu::{OptionExt, ResultExt, ensure};
@@ -11,7 +11,7 @@ use snafu::{OptionExt, ResultExt, ensure};
 use super::{
     Cifar100Labels, Result,
     error::{FileSizeSnafu, FormatSnafu, LabelSnafu, MissingFileSnafu, ReadSourceSnafu, UnpackSnafu},
-    source::{InMemory, Source, base_name, read_at_most},
+    source::{Images, Source, base_name, read_at_most},
 };
 use crate::Shape;
 
@@ -100,21 +100,23 @@ pub(super) const fn cifar100(labels: Cifar100Labels) -> Contents {
 
 pub(super) fn open(path: &Path, contents: &Contents) -> Result<Source> {
     let metadata = std::fs::metadata(path).context(ReadSourceSnafu { path })?;
-    let unpacked =
+    let mut unpacked =
         if metadata.is_dir() { read_folder(path, contents)? } else { read_archive(path, contents)? };
-    let find = |name: &'static str| unpacked.get(name).context(MissingFileSnafu { path, name });
+    let mut take = |name: &'static str| unpacked.remove(name).context(MissingFileSnafu { path, name });
     let place = |name: &str| format!("{}: {name}", path.display());
     let classes = match contents.classes {
         Classes::Named(names) => names.iter().map(|name| (*name).to_owned()).collect(),
-        Classes::Listed { file, count } => class_names(&place(file), find(file)?, count)?,
+        Classes::Listed { file, count } => class_names(&place(file), &take(file)?, count)?,
     };
-    let split = |files: Files| -> Result<Arc<InMemory>> {
-        let mut images = InMemory { pixels: Vec::new(), labels: Vec::new() };
-        for name in files.names {
-            let file = RecordFile { place: place(name), bytes: find(name)?, records: files.records };
-            file.append(contents, classes.len(), &mut images)?;
-        }
-        Ok(Arc::new(images))
+    let mut split = |Files { names, records }: Files| -> Result<Arc<Records>> {
+        let format = contents.record_format();
+        let checked = |name: &&'static str| {
+            let bytes = take(name)?;
+            format.check(&place(name), &bytes, records, classes.len())?;
+            Ok(bytes)
+        };
+        let files = names.iter().map(checked).collect::<Result<_>>()?;
+        Ok(Arc::new(Records { format, records_a_file: records as usize, files }))
     };
     Ok(Source {
         format: contents.format,
@@ -126,14 +128,14 @@ pub(super) fn open(path: &Path, contents: &Contents) -> Result<Source> {
 }
 
 impl Contents {
-    const fn record_bytes(&self) -> u64 {
-        self.labels + 3 * PLANE_BYTES as u64
+    const fn record_format(&self) -> RecordFormat {
+        RecordFormat { labels: self.labels as usize, label: self.label as usize }
     }
 
     /// Files that are read, and the most bytes of each.
     fn files(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let records = [self.train, self.test].into_iter().flat_map(|Files { names, records }| {
-            let bytes = records * self.record_bytes();
+            let bytes = records * self.record_format().bytes() as u64;
             names.iter().map(move |name| (*name, bytes))
         });
         let listed = match self.classes {
@@ -150,20 +152,26 @@ type Unpacked = BTreeMap<String, Vec<u8>>;
 fn read_folder(path: &Path, contents: &Contents) -> Result<Unpacked> {
     let below = path.join(contents.folder);
     let folder = if below.is_dir() { below } else { path.to_owned() };
-    let mut unpacked = Unpacked::new();
-    for (name, most) in contents.files() {
-        let file = folder.join(name);
-        match File::open(&file) {
-            Ok(input) => {
-                let mut bytes = Vec::new();
-                read_at_most(input, most, &mut bytes).context(ReadSourceSnafu { path: &file })?;
-                unpacked.insert(name.to_owned(), bytes);
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error).context(ReadSourceSnafu { path: file }),
-        }
-    }
-    Ok(unpacked)
+    let read = |name: &str, most| -> Result<Option<Vec<u8>>> {
+        let path = folder.join(name);
+        let input = match File::open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            input => input.context(ReadSourceSnafu { path: &path })?,
+        };
+        let mut bytes = Vec::new();
+        read_at_most(input, most, &mut bytes).context(ReadSourceSnafu { path: &path })?;
+        Ok(Some(bytes))
+    };
+    std::thread::scope(|scope| {
+        let start = |(name, most)| (name, scope.spawn(move || read(name, most)));
+        let reading: Vec<_> = contents.files().map(start).collect();
+        let finish = |(name, reading): (&str, ScopedJoinHandle<'_, Result<Option<Vec<u8>>>>)| {
+            let bytes =
+                reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).transpose()?;
+            Some(bytes.map(|bytes| (name.to_owned(), bytes)))
+        };
+        reading.into_iter().filter_map(finish).collect()
+    })
 }
 
 /// Reads the archive to its very end, since only there gzip's checksum stands.
@@ -201,33 +209,75 @@ fn class_names(place: &str, bytes: &[u8], count: usize) -> Result<Vec<String>> {
     Ok(names.into_iter().map(str::to_owned).collect())
 }
 
-/// A file of records and where it is.
-struct RecordFile<'a> {
-    place: String,
-    bytes: &'a [u8],
-    records: u64,
+/// How a record stands in its file.
+#[derive(Clone, Copy)]
+struct RecordFormat {
+    /// Labels before the pixels.
+    labels: usize,
+    /// Which of them is taken.
+    label: usize,
 }
 
-impl RecordFile<'_> {
-    fn append(&self, contents: &Contents, classes: usize, images: &mut InMemory) -> Result<()> {
-        let Self { place: file, bytes, records } = self;
-        let record_bytes = contents.record_bytes();
+impl RecordFormat {
+    const fn bytes(self) -> usize {
+        self.labels + 3 * PLANE_BYTES
+    }
+
+    fn label(self, record: &[u8]) -> u8 {
+        record[self.label]
+    }
+
+    /// Puts the three planes of a record together, pixel by pixel.
+    fn interleave(self, record: &[u8], pixels: &mut [u8]) {
+        let (red, rest) = record[self.labels..].split_at(PLANE_BYTES);
+        let (green, blue) = rest.split_at(PLANE_BYTES);
+        for (pixel, ((red, green), blue)) in pixels.chunks_exact_mut(3).zip(red.iter().zip(green).zip(blue)) {
+            pixel.copy_from_slice(&[*red, *green, *blue]);
+        }
+    }
+
+    /// That a file has so many records, and each a label of one of the `classes`.
+    fn check(self, file: &str, bytes: &[u8], records: u64, classes: usize) -> Result<()> {
+        let record_bytes = self.bytes() as u64;
         let (found, expected) = (bytes.len() as u64, records * record_bytes);
         let offset = found.min(expected) / record_bytes * record_bytes;
         ensure!(found == expected, FileSizeSnafu { file, found, expected, offset });
-        images.pixels.reserve(bytes.len());
-        let records = bytes.chunks_exact(record_bytes as usize);
-        for (record, offset) in records.zip((contents.label..).step_by(record_bytes as usize)) {
-            let (labels, planes) = record.split_at(contents.labels as usize);
-            let label = labels[contents.label as usize];
+        let offsets = (self.label as u64..).step_by(self.bytes());
+        for (record, offset) in bytes.chunks_exact(self.bytes()).zip(offsets) {
+            let label = self.label(record);
             ensure!(usize::from(label) < classes, LabelSnafu { file, offset, label, classes });
-            images.labels.push(label);
-            for pixel in 0..PLANE_BYTES {
-                let [red, green, blue] = [0, 1, 2].map(|plane| planes[plane * PLANE_BYTES + pixel]);
-                images.pixels.extend_from_slice(&[red, green, blue]);
-            }
         }
         Ok(())
+    }
+}
+
+/// The records of one split, as they stand in their files.
+struct Records {
+    format: RecordFormat,
+    records_a_file: usize,
+    files: Vec<Vec<u8>>,
+}
+
+impl Records {
+    fn record(&self, index: usize) -> &[u8] {
+        let (file, place) = (index / self.records_a_file, index % self.records_a_file);
+        &self.files[file][place * self.format.bytes()..][..self.format.bytes()]
+    }
+}
+
+impl Images for Records {
+    fn len(&self) -> usize {
+        self.files.len() * self.records_a_file
+    }
+
+    fn labels(&self) -> Result<Vec<u32>> {
+        Ok((0..self.len()).map(|index| self.format.label(self.record(index)).into()).collect())
+    }
+
+    fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u32> {
+        let record = self.record(index);
+        self.format.interleave(record, pixels);
+        Ok(self.format.label(record).into())
     }
 }
 

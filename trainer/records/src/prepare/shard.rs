@@ -11,6 +11,7 @@ use std::{
 use bytes::Bytes;
 use lockstep_storage::Store;
 use snafu::{ResultExt, ensure};
+use tokio::sync::Semaphore;
 
 use super::{
     Progress, ProgressCallback, Result, blocking,
@@ -24,7 +25,7 @@ use crate::{FeatureNames, example::Example, framing, manifest::Shard};
 
 /// Space for framing and field headers of a record, for estimates.
 pub(super) const RECORD_EXTRA_BYTES: u64 = 64;
-/// Shards are made in memory, one a thread.
+/// Shards are made in memory.
 const MAX_SHARD_BYTES: u64 = 2 << 30;
 const PROGRESS_EVERY_IMAGES: u64 = 256;
 
@@ -50,9 +51,14 @@ pub(super) struct WrittenShard {
 }
 
 impl ShardWork {
+    /// Builds it once `threads` has a permit, which is free again while the shard is written: storing is mostly waiting.
+    ///
     /// Nothing is written once an image was refused; the others are still looked at.
-    pub(super) async fn write(self, folder: &Store) -> Result<Option<WrittenShard>> {
-        let Some((written, bytes)) = blocking(move || self.build()).await? else { return Ok(None) };
+    pub(super) async fn write(self, folder: Store, threads: &Semaphore) -> Result<Option<WrittenShard>> {
+        let permit = threads.acquire().await.expect("nobody closes it");
+        let built = blocking(move || self.build()).await?;
+        drop(permit);
+        let Some((written, bytes)) = built else { return Ok(None) };
         folder.create(&written.shard.name, bytes).await.context(StoreSnafu { uri: folder.uri() })?;
         Ok(Some(written))
     }

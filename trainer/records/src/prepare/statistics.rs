@@ -2,6 +2,11 @@
 
 use crate::Shape;
 
+/// Pixels that are added side by side, as a processor's vectors do.
+const SIDE_BY_SIDE: usize = 16;
+/// So many squares of bytes fit into 32 bits.
+const MAX_ADDED: usize = 1 << 16;
+
 /// Sums over pixels, by channel.
 #[derive(Clone, Debug)]
 pub(super) struct Statistics {
@@ -21,13 +26,21 @@ impl Statistics {
     pub(super) fn add(&mut self, image: &[u8]) {
         let channels = self.sums.len();
         self.pixels += (image.len() / channels) as u64;
-        for (channel, (sum, square)) in self.sums.iter_mut().zip(&mut self.squares).enumerate() {
-            let values = image[channel..].iter().step_by(channels);
-            let add = |(sum, square), value: &u8| {
-                let value = u64::from(*value);
-                (sum + value, square + value * value)
-            };
-            (*sum, *square) = values.fold((*sum, *square), add);
+        // Each lane is of one channel.
+        let lanes = channels * SIDE_BY_SIDE;
+        for part in image.chunks(lanes * MAX_ADDED) {
+            let (mut sums, mut squares) = (vec![0u32; lanes], vec![0u32; lanes]);
+            for values in part.chunks(lanes) {
+                for ((sum, square), value) in sums.iter_mut().zip(&mut squares).zip(values) {
+                    let value = u32::from(*value);
+                    *sum += value;
+                    *square += value * value;
+                }
+            }
+            for (lane, (sum, square)) in sums.into_iter().zip(squares).enumerate() {
+                self.sums[lane % channels] += u64::from(sum);
+                self.squares[lane % channels] += u64::from(square);
+            }
         }
     }
 
@@ -52,6 +65,8 @@ impl Statistics {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -72,5 +87,30 @@ mod tests {
         }
         assert_eq!(merged.finish(), (mean, deviation));
         assert_eq!(Statistics::new(shape).finish(), (vec![0.0; 2], vec![0.0; 2]));
+    }
+
+    #[test]
+    fn no_sum_overflows_however_bright_and_large_an_image_is() {
+        let shape = Shape { height: 2048, width: 1024, channels: 1 };
+        let mut statistics = Statistics::new(shape);
+        statistics.add(&vec![255; shape.bytes()]);
+        assert_eq!(statistics.finish(), (vec![255.0], vec![0.0]));
+    }
+
+    proptest! {
+        #[test]
+        fn sums_are_those_of_the_values_one_by_one(
+            channels in 1u32..5, values in prop::collection::vec(any::<u8>(), 0..400),
+        ) {
+            let shape = Shape { height: 1, width: 1, channels };
+            let whole = &values[..values.len() / channels as usize * channels as usize];
+            let mut statistics = Statistics::new(shape);
+            statistics.add(whole);
+            for channel in 0..channels as usize {
+                let values = || whole.iter().skip(channel).step_by(channels as usize).map(|value| u64::from(*value));
+                prop_assert_eq!(statistics.sums[channel], values().sum::<u64>());
+                prop_assert_eq!(statistics.squares[channel], values().map(|value| value * value).sum::<u64>());
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! that nobody takes for one, and that the same preparation, run again, finds identical.
 
 use std::{
+    collections::BTreeMap,
     ops::Range,
     sync::{Arc, atomic::AtomicU64},
 };
@@ -11,6 +12,7 @@ use std::{
 use futures::{StreamExt, TryStreamExt};
 use lockstep_storage::Store;
 use snafu::{ResultExt, ensure};
+use tokio::sync::Semaphore;
 
 use super::{
     DEFAULT_SHARDS, Options, Result, SplitSummary, Summary,
@@ -42,10 +44,12 @@ pub(super) async fn write(source: Source, destination: &Store, options: &Options
     let total = source.splits.iter().map(|(_, images)| images.len() as u64).sum();
     let progress = Arc::new(Counter { done: AtomicU64::new(0), total, callback: options.progress.clone() });
     let refusals = Arc::new(Refusals::default());
-    let mut manifests = Vec::new();
+    let mut folders = Vec::new();
+    let mut works = Vec::new();
     for (number, ((split, images), plan)) in source.splits.iter().zip(plans).enumerate() {
         let folder = destination.folder(split).context(StoreSnafu { uri })?;
-        let shards = futures::stream::iter(plan).map(|(name, range)| {
+        folders.push((*split, folder.clone(), plan.len()));
+        works.extend(plan.into_iter().map(|(name, range)| {
             let work = ShardWork {
                 images: Arc::clone(images),
                 split: number,
@@ -56,15 +60,22 @@ pub(super) async fn write(source: Source, destination: &Store, options: &Options
                 progress: Arc::clone(&progress),
                 refusals: Arc::clone(&refusals),
             };
-            work.write(&folder)
-        });
-        let shards: Vec<_> = shards.buffered(options.threads()).try_collect().await?;
-        manifests.push((*split, manifest(&source, split, encoder, shards), folder));
+            (work, folder.clone())
+        }));
     }
+    let threads = Semaphore::new(options.threads());
+    let write =
+        async |place, (work, folder): (ShardWork, _)| Ok((place, work.write(folder, &threads).await?));
+    let shards = futures::stream::iter(works).enumerate().map(|(place, work)| write(place, work));
+    // As many are written as are built; whichever is done first makes room for the next.
+    let shards = shards.buffer_unordered(2 * options.threads());
+    let shards: BTreeMap<usize, Option<WrittenShard>> = shards.try_collect().await?;
     Arc::into_inner(refusals).expect("no thread converts any more").into_result()?;
 
+    let mut shards = shards.into_values();
     let mut summaries = Vec::new();
-    for (split, manifest, folder) in manifests {
+    for (split, folder, count) in folders {
+        let manifest = manifest(&source, split, encoder, shards.by_ref().take(count).collect());
         summaries.push(commit(split, manifest, &folder).await?);
     }
     let Source { shape, classes, .. } = source;

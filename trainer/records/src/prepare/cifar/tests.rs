@@ -9,7 +9,7 @@ use crate::prepare::{Error, source::Images};
 
 const SMALL: Contents = small(CIFAR10);
 const FOLDER: &str = CIFAR10.folder;
-const RECORD_BYTES: u64 = CIFAR10.record_bytes();
+const RECORD_BYTES: u64 = CIFAR10.record_format().bytes() as u64;
 
 const fn small(official: Contents) -> Contents {
     let Contents { format, folder, train, test, labels, label, classes } = official;
