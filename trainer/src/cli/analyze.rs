@@ -8,10 +8,13 @@ use lockstep_analysis::{
     Analysis, Error, Format, Options, Outcome, Part, Report, Split, page, report::Concern, summary,
 };
 use lockstep_crds::executor::exit_code;
-use lockstep_records::{FeatureNames, Layout, Shape, shard_files::folder_and_pattern};
+use lockstep_records::{Classes, FeatureNames, Shape, shard_files::folder_and_pattern};
 use lockstep_storage::Store;
 
-use super::prepare::{arguments::shape_within, open};
+use super::prepare::{
+    arguments::{ImageLayout, parse_classes, shape_within},
+    open,
+};
 use crate::failure::chain;
 
 /// How often a merge looks for parts that are not done.
@@ -76,25 +79,17 @@ struct FormatArguments {
     #[arg(long, value_name = "HEIGHTxWIDTHxCHANNELS", value_parser = parse_shape)]
     shape: Option<Shape>,
     /// Without a dataset.json: layout of raw images.
-    #[arg(long, default_value = "HWC")]
-    layout: LayoutArgument,
-    /// Without a dataset.json: names of the classes in the order of the labels.
-    #[arg(long, value_delimiter = ',')]
-    classes: Option<Vec<String>>,
+    #[arg(long, value_enum, default_value = "HWC", ignore_case = true)]
+    layout: ImageLayout,
+    /// Without a dataset.json: names of the classes in the order of the labels, or their number.
+    #[arg(long, value_name = "NAMES|NUMBER", value_parser = parse_classes)]
+    classes: Option<Classes>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Source {
     name: String,
     uri: String,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum LayoutArgument {
-    #[value(name = "HWC")]
-    Hwc,
-    #[value(name = "CHW")]
-    Chw,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -232,12 +227,9 @@ impl FormatArguments {
         Format {
             features: FeatureNames { image: image_feature.clone(), label: label_feature.clone() },
             encoding: None,
-            layout: match layout {
-                LayoutArgument::Hwc => Layout::Hwc,
-                LayoutArgument::Chw => Layout::Chw,
-            },
+            layout: (*layout).into(),
             shape: *shape,
-            classes: classes.clone(),
+            classes: classes.as_ref().map(Classes::names),
         }
     }
 }

@@ -136,7 +136,7 @@ pub(super) struct Records {
     #[arg(long, value_enum, default_value = "raw", requires = "shape")]
     pub(super) stored: Stored,
     /// Order of the values of raw images that are read.
-    #[arg(long, value_enum, default_value = "hwc", requires = "shape")]
+    #[arg(long, value_enum, default_value = "HWC", ignore_case = true, requires = "shape")]
     pub(super) layout: ImageLayout,
     /// Feature with the image.
     #[arg(long, default_value = "image")]
@@ -156,9 +156,12 @@ pub(super) enum Stored {
     Jpeg,
 }
 
+/// As a job's `data.format.layout` names them.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub(super) enum ImageLayout {
+pub(in crate::cli) enum ImageLayout {
+    #[value(name = "HWC")]
     Hwc,
+    #[value(name = "CHW")]
     Chw,
 }
 
@@ -186,6 +189,15 @@ impl From<Labels> for Cifar100Labels {
         match labels {
             Labels::Fine => Self::Fine,
             Labels::Coarse => Self::Coarse,
+        }
+    }
+}
+
+impl From<ImageLayout> for records::Layout {
+    fn from(layout: ImageLayout) -> Self {
+        match layout {
+            ImageLayout::Hwc => Self::Hwc,
+            ImageLayout::Chw => Self::Chw,
         }
     }
 }
@@ -218,10 +230,7 @@ impl Records {
             Stored::Png => Encoding::Png,
             Stored::Jpeg => Encoding::Jpeg,
         };
-        let layout = match self.layout {
-            ImageLayout::Hwc => records::Layout::Hwc,
-            ImageLayout::Chw => records::Layout::Chw,
-        };
+        let layout = self.layout.into();
         let format = self.shape.zip(self.classes.clone()).map(|(shape, classes)| {
             let images = ImageFormat { encoding, layout, shape };
             Format { images, classes }
@@ -250,7 +259,8 @@ pub(in crate::cli) fn shape_within(text: &str, longest: u32) -> Result<Shape, St
     }
 }
 
-fn parse_classes(text: &str) -> Result<records::Classes, String> {
+/// Names with commas between them, or their number.
+pub(in crate::cli) fn parse_classes(text: &str) -> Result<records::Classes, String> {
     match text.parse() {
         Ok(count @ 2..=MAX_CLASSES) => Ok(records::Classes::Count(count)),
         Ok(_) => Err(format!("write 2 to {MAX_CLASSES}, or names")),
