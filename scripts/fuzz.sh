@@ -23,8 +23,9 @@ export PATH=$fuzz/bin:$PATH CARGO_TARGET_DIR=$REPOSITORY/target/fuzz
 corpus=$LOCKSTEP_CACHE/fuzz-corpus artifacts=$REPOSITORY/target/fuzz/artifacts
 
 say "fuzz targets: building"
+host=$(rustc +nightly --version --verbose | sed -n 's/^host: //p')
 cargo +nightly fuzz build --release
-cargo +nightly run --quiet --manifest-path fuzz/Cargo.toml --bin seeds -- "$corpus"
+"$CARGO_TARGET_DIR/$host/release/seeds" "$corpus"
 
 fuzz_one() { # TARGET
   mkdir -p "$artifacts/$1"

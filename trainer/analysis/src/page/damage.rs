@@ -1,6 +1,6 @@
 //! Records that cannot be read, by kind, and where they are.
 
-use super::markup::{bytes, escape, table};
+use super::markup::{bytes, escape, more_in_json, table};
 use crate::{
     Report,
     report::{SplitReport, grouped},
@@ -38,9 +38,7 @@ fn of_split(split: &SplitReport) -> String {
             ]
         })
         .collect();
-    let more = findings.total - places.len() as u64;
-    let more =
-        if more > 0 { format!("<p>{} more are in the JSON.</p>", grouped(more)) } else { String::new() };
+    let more = more_in_json(findings.total - places.len() as u64);
     let name = escape(&split.name);
     format!(
         "<h3>{name}</h3>{}<details{}><summary>Where: the first {}</summary>{}{more}</details>\n",

@@ -2,7 +2,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use crate::pictures::Picture;
+use crate::{pictures::Picture, report::grouped};
 
 /// Text that may stand between tags and in attributes.
 pub(super) fn escape(text: &str) -> String {
@@ -51,6 +51,11 @@ pub(super) fn table(caption: &str, head: &[&str], rows: &[Vec<String>]) -> Strin
         "<div class=\"scroll\" role=\"region\" aria-label=\"{caption}\" tabindex=\"0\"><table>\
          <thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
     )
+}
+
+/// How many the page leaves out; nothing where that is none.
+pub(super) fn more_in_json(more: u64) -> String {
+    if more > 0 { format!("<p>{} more are in the JSON.</p>", grouped(more)) } else { String::new() }
 }
 
 /// An image element that holds its picture.

@@ -1,6 +1,6 @@
 //! Images that occur more than once, each with its picture and its places.
 
-use super::markup::{escape, image};
+use super::markup::{escape, image, more_in_json};
 use crate::{
     Gallery, Report,
     pictures::SHOWN_GROUPS,
@@ -53,9 +53,7 @@ fn section(report: &Report, id: &str, title: &str, body: String, none: &str) -> 
 
 fn cards(title: &str, groups: &GroupsReport, gallery: &Gallery) -> String {
     let cards: String = groups.listed.iter().take(SHOWN_GROUPS).map(|group| card(group, gallery)).collect();
-    let more = groups.groups - groups.listed.len().min(SHOWN_GROUPS) as u64;
-    let more =
-        if more > 0 { format!("<p>{} more are in the JSON.</p>", grouped(more)) } else { String::new() };
+    let more = more_in_json(groups.groups - groups.listed.len().min(SHOWN_GROUPS) as u64);
     format!("<h3>{}</h3><div class=\"cards\">{cards}</div>{more}\n", escape(title))
 }
 
