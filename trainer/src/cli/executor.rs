@@ -41,7 +41,7 @@ use crate::{
 };
 
 /// Time between two reports on standard output.
-const REPORT_INTERVAL: Duration = Duration::from_millis(100);
+pub(super) const REPORT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Trains as one of a job's executors.
 #[derive(Debug, clap::Args)]

@@ -24,11 +24,14 @@ use super::{
     story::Struck,
 };
 use crate::{
-    cli::run::{
-        Stopped,
-        display::Display,
-        failure_words,
-        process::{command, read_reports, write_job},
+    cli::{
+        executor::REPORT_INTERVAL,
+        run::{
+            Stopped,
+            display::Display,
+            failure_words,
+            process::{command, read_reports, write_job},
+        },
     },
     supervisor,
 };
@@ -84,6 +87,8 @@ pub(super) async fn disturb(
 struct Slot {
     /// Whether nobody shall be there.
     unwanted: bool,
+    /// Whether the process was asked to leave; it does, even if somebody is wanted there again.
+    leaving: bool,
     process: Option<Pid>,
     frozen: bool,
     /// What the process last said of itself.
@@ -97,11 +102,15 @@ struct Slot {
 }
 
 impl Slot {
-    fn is_at_work(&self) -> bool {
-        let joined = self.report.as_ref().is_some_and(|report| {
-            report.joined && !matches!(report.phase, ExecutorPhase::Saving | ExecutorPhase::Finished)
+    /// Whether it could go on alone without losing a step, by all that is known: it reported a step not older than `oldest`. Who
+    /// was frozen, or got no CPU for a while, may be behind and not know it yet.
+    fn is_at_work(&self, oldest: u64) -> bool {
+        let is_up_to_date = self.report.as_ref().is_some_and(|report| {
+            report.joined
+                && report.step >= oldest
+                && !matches!(report.phase, ExecutorPhase::Saving | ExecutorPhase::Finished)
         });
-        joined && self.process.is_some() && !self.frozen && !self.unwanted
+        is_up_to_date && self.process.is_some() && !self.frozen && !self.unwanted && !self.leaving
     }
 }
 
@@ -137,7 +146,7 @@ impl Run {
         let mut child = command.spawn()?;
         let slot = &mut self.slots[index as usize];
         slot.process = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        (slot.report, slot.frozen, slot.killed) = (None, false, false);
+        (slot.report, slot.frozen, slot.killed, slot.leaving) = (None, false, false, false);
         if let Some(output) = child.stdout.take() {
             let (reports, mut queue) = mpsc::unbounded_channel();
             tokio::spawn(read_reports(output, reports));
@@ -247,8 +256,11 @@ impl Run {
 
     /// Lets the first fault strike that has somebody to strike; false where nobody may be struck now.
     fn strike(&mut self, display: &Display) -> std::io::Result<bool> {
-        let at_work: Vec<u32> =
-            (0..self.slots.len() as u32).filter(|index| self.slots[*index as usize].is_at_work()).collect();
+        // One step is under way, and reports are not made of every step.
+        let unreported = REPORT_INTERVAL.as_nanos() / self.step_time.as_nanos().max(1);
+        let oldest = self.newest.saturating_sub(1 + u64::try_from(unreported).unwrap_or(u64::MAX - 1));
+        let is_at_work = |index: &u32| self.slots[*index as usize].is_at_work(oldest);
+        let at_work: Vec<u32> = (0..self.slots.len() as u32).filter(is_at_work).collect();
         let may_strike = |fault: &Fault| match fault.kind {
             Kind::Kill | Kind::Freeze { .. } => at_work.len() >= FEWEST,
             // Those that stay must be at work already.
@@ -323,6 +335,7 @@ impl Run {
             }
             if unwanted {
                 leaving.push(index);
+                slot.leaving = true;
                 if let Some(process) = slot.process {
                     signal(process, Signal::TERM);
                 }
@@ -349,4 +362,27 @@ async fn wait(index: u32, mut child: Child, events: mpsc::UnboundedSender<Event>
         Err(_) => i32::from(exit_code::RETRYABLE),
     };
     let _ = events.send(Event::Ended { index, code });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_could_go_on_alone_is_at_work() {
+        let at_work = || {
+            let report = ExecutorReport { joined: true, step: 7, ..ExecutorReport::default() };
+            Slot { process: Pid::from_raw(1), report: Some(Box::new(report)), ..Slot::default() }
+        };
+        assert!(at_work().is_at_work(6) && at_work().is_at_work(7));
+        assert!(!at_work().is_at_work(8), "behind");
+        let others = [
+            Slot { frozen: true, ..at_work() },
+            Slot { leaving: true, ..at_work() },
+            Slot { unwanted: true, ..at_work() },
+            Slot { process: None, ..at_work() },
+            Slot { report: None, ..at_work() },
+        ];
+        assert!(others.iter().all(|slot| !slot.is_at_work(7)));
+    }
 }
