@@ -91,6 +91,9 @@ pub enum Error {
     /// A JPEG without its end.
     #[snafu(display("failed to decode a JPEG: it was cut, no end marker follows its last scan"))]
     Cut,
+    /// A JPEG that the decoder ends on, rather than to say what is wrong.
+    #[snafu(display("failed to decode a JPEG: its header describes no image that an encoder writes"))]
+    Impossible,
     /// Damaged, or not a JPEG.
     #[snafu(display("failed to decode a JPEG"))]
     Jpeg {

@@ -1,9 +1,14 @@
 //! JPEG, by the crate `zune-jpeg`: grey, or YCbCr and RGB as RGB. Damage is an error, as far as the format shows it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use snafu::OptionExt as _;
 use zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
 use zune_jpeg::JpegDecoder;
 
-use super::{ColourSnafu, CutSnafu, Error, JpegSnafu, ResultExt as _, ensure, rgb_of_grey, shape};
+use super::{
+    ColourSnafu, CutSnafu, Error, ImpossibleSnafu, JpegSnafu, ResultExt as _, ensure, rgb_of_grey, shape,
+};
 use crate::{Shape, manifest::MAX_SIDE};
 
 pub(super) const START: [u8; 3] = [0xff, 0xd8, 0xff];
@@ -45,7 +50,9 @@ impl<'a> Header<'a> {
 
     pub(super) fn decode(mut self, channels: u32) -> Result<Vec<u8>, Error> {
         ensure!(has_end(self.image), CutSnafu);
-        let pixels = self.decoder.decode().context(JpegSnafu)?;
+        // It panics on components that no encoder writes, such as colours finer than brightness (zune-jpeg 0.5.15, by fuzzing).
+        let decoded = catch_unwind(AssertUnwindSafe(|| self.decoder.decode()));
+        let pixels = decoded.ok().context(ImpossibleSnafu)?.context(JpegSnafu)?;
         Ok(if self.shape.channels == 1 && channels == 3 { rgb_of_grey(&pixels) } else { pixels })
     }
 }

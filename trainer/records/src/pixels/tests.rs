@@ -207,3 +207,15 @@ proptest! {
         let _ = (decode_any(&file), decode_any(&file[..cut]), encoded_header(&file[..cut]));
     }
 }
+
+/// Found by fuzzing: the decoder panics.
+#[test]
+fn a_jpeg_whose_colours_are_finer_than_its_brightness_is_an_error() {
+    let shape = Shape { height: 12, width: 18, channels: 3 };
+    let mut image = jpeg_of(JpegColour::Rgb, 18, 12, &picture(shape), false);
+    let frame = image.windows(2).position(|bytes| bytes == [0xff, 0xc0]).unwrap();
+    // Of each component: its id, how finely it is sampled, its table.
+    image[frame + 10..frame + 19].copy_from_slice(&[1, 0x11, 0, 1, 0x24, 1, 2, 0x11, 1]);
+    let error = format(Encoding::Jpeg, shape).decode(&image).unwrap_err();
+    assert!(message(error).starts_with("failed to decode a JPEG"));
+}
