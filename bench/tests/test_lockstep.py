@@ -3,13 +3,20 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from lockstep_bench.lockstep import Log, Step, data_wait_share, rate, step_of, two_block, waited_share
+from lockstep_bench.lockstep import Log, Step, data_wait_share, measured_rate, rate, step_of, two_block, waited_share
 from lockstep_bench.work import TWO_BLOCK
 
 LINE = {
     "timestamp": "2026-01-02T03:04:05.250000Z",
     "level": "DEBUG",
-    "fields": {"step": 7, "loss": 2.3, "waited_seconds": 0.5, "data_wait_seconds": 0.75},
+    "fields": {
+        "step": 7,
+        "loss": 2.3,
+        "micro_batches": 5,
+        "computed_seconds": 0.25,
+        "waited_seconds": 0.5,
+        "data_wait_seconds": 0.75,
+    },
     "target": "lockstep::step",
 }
 
@@ -18,6 +25,7 @@ class Logs(unittest.TestCase):
     def test_a_line_of_a_step_gives_its_number_time_and_waits(self):
         step = step_of(json.dumps(LINE))
         self.assertEqual((step.number, step.waited, step.data_wait), (7, 0.5, 0.75))
+        self.assertEqual((step.micro_batches, step.computed), (5, 0.25))
         self.assertEqual(step.at % 60, 5.25)
 
     def test_other_lines_are_no_steps(self):
@@ -48,10 +56,13 @@ class Logs(unittest.TestCase):
 
 
 class Figures(unittest.TestCase):
-    STEPS = [Step(10, 100.0, 9.0, 0.7), Step(12, 101.0, 0.1, 0.7), Step(14, 102.0, 0.3, 1.2)]
+    STEPS = [Step(10, 100.0, 2, 0.5, 9.0, 0.7), Step(12, 101.0, 3, 0.5, 0.1, 0.7), Step(14, 102.0, 1, 0.5, 0.3, 1.2)]
 
     def test_a_rate_counts_the_images_between_the_first_and_the_last_step(self):
         self.assertEqual(rate(self.STEPS, 16), 4 * 16 / 2.0)
+
+    def test_a_measured_rate_is_of_the_time_in_which_was_computed(self):
+        self.assertEqual(measured_rate(self.STEPS, 16), 6 * 16 / 1.5)
 
     def test_the_wait_of_the_first_step_lies_before_the_measured_time(self):
         self.assertAlmostEqual(waited_share(self.STEPS), 0.2)
