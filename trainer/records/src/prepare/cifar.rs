@@ -3,7 +3,7 @@
 //!
 //! Source: <https://www.cs.toronto.edu/~kriz/cifar.html>, "Binary version".
 
-use std::{collections::BTreeMap, fs::File, io::Read, path::Path, sync::Arc, thread::ScopedJoinHandle};
+use std::{collections::BTreeMap, fs::File, io::Read, path::Path, sync::Arc};
 
 use flate2::read::GzDecoder;
 use snafu::{OptionExt, ResultExt, ensure};
@@ -27,9 +27,7 @@ pub(super) struct Contents {
     folder: &'static str,
     train: Files,
     test: Files,
-    /// Labels before the pixels of a record, and which of them is taken.
-    labels: u64,
-    label: u64,
+    record: RecordFormat,
     classes: Classes,
 }
 
@@ -65,8 +63,7 @@ pub(super) const CIFAR10: Contents = Contents {
         records: 10_000,
     },
     test: Files { names: &["test_batch.bin"], records: 10_000 },
-    labels: 1,
-    label: 0,
+    record: RecordFormat { labels: 1, label: 0 },
     classes: Classes::Named(&[
         "airplane",
         "automobile",
@@ -92,8 +89,7 @@ pub(super) const fn cifar100(labels: Cifar100Labels) -> Contents {
         folder: "cifar-100-binary",
         train: Files { names: &["train.bin"], records: 50_000 },
         test: Files { names: &["test.bin"], records: 10_000 },
-        labels: 2,
-        label,
+        record: RecordFormat { labels: 2, label },
         classes: Classes::Listed { file, count },
     }
 }
@@ -109,7 +105,7 @@ pub(super) fn open(path: &Path, contents: &Contents) -> Result<Source> {
         Classes::Listed { file, count } => class_names(&place(file), &take(file)?, count)?,
     };
     let mut split = |Files { names, records }: Files| -> Result<Arc<Records>> {
-        let format = contents.record_format();
+        let format = contents.record;
         let checked = |name: &&'static str| {
             let bytes = take(name)?;
             format.check(&place(name), &bytes, records, classes.len())?;
@@ -128,14 +124,10 @@ pub(super) fn open(path: &Path, contents: &Contents) -> Result<Source> {
 }
 
 impl Contents {
-    const fn record_format(&self) -> RecordFormat {
-        RecordFormat { labels: self.labels as usize, label: self.label as usize }
-    }
-
     /// Files that are read, and the most bytes of each.
     fn files(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let records = [self.train, self.test].into_iter().flat_map(|Files { names, records }| {
-            let bytes = records * self.record_format().bytes() as u64;
+            let bytes = records * self.record.bytes() as u64;
             names.iter().map(move |name| (*name, bytes))
         });
         let listed = match self.classes {
@@ -165,12 +157,12 @@ fn read_folder(path: &Path, contents: &Contents) -> Result<Unpacked> {
     std::thread::scope(|scope| {
         let start = |(name, most)| (name, scope.spawn(move || read(name, most)));
         let reading: Vec<_> = contents.files().map(start).collect();
-        let finish = |(name, reading): (&str, ScopedJoinHandle<'_, Result<Option<Vec<u8>>>>)| {
-            let bytes =
-                reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).transpose()?;
-            Some(bytes.map(|bytes| (name.to_owned(), bytes)))
-        };
-        reading.into_iter().filter_map(finish).collect()
+        let mut unpacked = Unpacked::new();
+        for (name, reading) in reading {
+            let bytes = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            unpacked.extend(bytes.map(|bytes| (name.to_owned(), bytes)));
+        }
+        Ok(unpacked)
     })
 }
 

@@ -9,12 +9,12 @@ use crate::prepare::{Error, source::Images};
 
 const SMALL: Contents = small(CIFAR10);
 const FOLDER: &str = CIFAR10.folder;
-const RECORD_BYTES: u64 = CIFAR10.record_format().bytes() as u64;
+const RECORD_BYTES: u64 = CIFAR10.record.bytes() as u64;
 
 const fn small(official: Contents) -> Contents {
-    let Contents { format, folder, train, test, labels, label, classes } = official;
+    let Contents { format, folder, train, test, record, classes } = official;
     let (train, test) = (Files { records: 3, ..train }, Files { records: 3, ..test });
-    Contents { format, folder, train, test, labels, label, classes }
+    Contents { format, folder, train, test, record, classes }
 }
 
 /// Record `i` of a file has these labels, and each byte says where it stands.
