@@ -97,7 +97,7 @@ fn kind(error: &pixels::Error) -> Kind {
         | pixels::Error::Encoding { .. }
         | pixels::Error::Colour { .. }
         | pixels::Error::Cut
-        | pixels::Error::Impossible
+        | pixels::Error::Unusual { .. }
         | pixels::Error::Png { .. }
         | pixels::Error::Jpeg { .. } => Kind::ImageUndecodable,
     }

@@ -1,7 +1,7 @@
 //! An image as it stands in a record, and the pixels that training sees.
 //!
 //! Pure: the reader and `prepare` ask here. An encoded image has the same pixels on every processor: PNG is lossless, and JPEG
-//! is decoded by one path of integer arithmetic (zune-jpeg without its vector code). An image is measured before it is
+//! is decoded by one path of integer arithmetic (zune-jpeg without its vector code, which deny.toml sees to). An image is measured before it is
 //! decoded, so that none takes more memory than its size allows.
 //!
 //! Sources: PNG (W3C, third edition), JPEG (ITU-T T.81).
@@ -91,9 +91,12 @@ pub enum Error {
     /// A JPEG without its end.
     #[snafu(display("failed to decode a JPEG: it was cut, no end marker follows its last scan"))]
     Cut,
-    /// A JPEG that the decoder ends on, rather than to say what is wrong.
-    #[snafu(display("failed to decode a JPEG: its header describes no image that an encoder writes"))]
-    Impossible,
+    /// A JPEG of a kind that the decoder doesn't get right.
+    #[snafu(display("failed to decode a JPEG: {what}; save it as an ordinary one, baseline or progressive"))]
+    Unusual {
+        /// What it does that others do not.
+        what: &'static str,
+    },
     /// Damaged, or not a JPEG.
     #[snafu(display("failed to decode a JPEG"))]
     Jpeg {

@@ -7,9 +7,11 @@ use zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOpt
 use zune_jpeg::JpegDecoder;
 
 use super::{
-    ColourSnafu, CutSnafu, Error, ImpossibleSnafu, JpegSnafu, ResultExt as _, ensure, rgb_of_grey, shape,
+    ColourSnafu, CutSnafu, Error, JpegSnafu, ResultExt as _, UnusualSnafu, ensure, rgb_of_grey, shape,
 };
 use crate::{Shape, manifest::MAX_SIDE};
+
+mod headers;
 
 pub(super) const START: [u8; 3] = [0xff, 0xd8, 0xff];
 const START_OF_SCAN: [u8; 2] = [0xff, 0xda];
@@ -50,9 +52,11 @@ impl<'a> Header<'a> {
 
     pub(super) fn decode(mut self, channels: u32) -> Result<Vec<u8>, Error> {
         ensure!(has_end(self.image), CutSnafu);
-        // It panics on components that no encoder writes, such as colours finer than brightness (zune-jpeg 0.5.15, by fuzzing).
+        headers::check(self.image)?;
+        // It should not panic on any image; if it does, that image is one more that cannot be decoded.
         let decoded = catch_unwind(AssertUnwindSafe(|| self.decoder.decode()));
-        let pixels = decoded.ok().context(ImpossibleSnafu)?.context(JpegSnafu)?;
+        let pixels =
+            decoded.ok().context(UnusualSnafu { what: "the decoder gave it up" })?.context(JpegSnafu)?;
         Ok(if self.shape.channels == 1 && channels == 3 { rgb_of_grey(&pixels) } else { pixels })
     }
 }

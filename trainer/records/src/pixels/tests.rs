@@ -208,14 +208,64 @@ proptest! {
     }
 }
 
-/// Found by fuzzing: the decoder panics.
+/// Of each component in the frame header: its name, how finely it is sampled, its table.
+fn with_components(jpeg: &[u8], components: &[[u8; 3]]) -> Vec<u8> {
+    let frame = jpeg.windows(2).position(|bytes| bytes == [0xff, 0xc0]).unwrap();
+    let mut jpeg = jpeg.to_vec();
+    jpeg[frame + 10..][..3 * components.len()].copy_from_slice(components.as_flattened());
+    jpeg
+}
+
 #[test]
-fn a_jpeg_whose_colours_are_finer_than_its_brightness_is_an_error() {
+fn the_only_component_of_a_grey_jpeg_may_claim_any_sampling() {
+    let shape = Shape { height: 19, width: 37, channels: 1 };
+    let usual = jpeg_of(JpegColour::Luma, 37, 19, &picture(shape), false);
+    let pixels = format(Encoding::Jpeg, shape).decode(&usual).unwrap();
+    for sampling in [0x12, 0x21, 0x22, 0x41, 0x42] {
+        let claiming = with_components(&usual, &[[0, sampling, 0]]);
+        assert_eq!(format(Encoding::Jpeg, shape).decode(&claiming).unwrap(), pixels, "{sampling:x}");
+    }
+}
+
+/// Found by fuzzing: on the first of them the decoder panics.
+#[test]
+fn a_jpeg_sampled_as_no_encoder_does_is_an_error() {
     let shape = Shape { height: 12, width: 18, channels: 3 };
-    let mut image = jpeg_of(JpegColour::Rgb, 18, 12, &picture(shape), false);
-    let frame = image.windows(2).position(|bytes| bytes == [0xff, 0xc0]).unwrap();
-    // Of each component: its id, how finely it is sampled, its table.
-    image[frame + 10..frame + 19].copy_from_slice(&[1, 0x11, 0, 1, 0x24, 1, 2, 0x11, 1]);
-    let error = format(Encoding::Jpeg, shape).decode(&image).unwrap_err();
-    assert!(message(error).starts_with("failed to decode a JPEG"));
+    let usual = jpeg_of(JpegColour::Rgb, 18, 12, &picture(shape), false);
+    assert_eq!(with_components(&usual, &[[0, 0x22, 0], [1, 0x11, 1], [2, 0x11, 1]]), usual);
+    let unusual = [
+        [[1, 0x11, 0], [1, 0x24, 1], [2, 0x11, 1]],
+        [[0, 0x11, 0], [1, 0x22, 1], [2, 0x22, 1]],
+        [[0, 0x22, 0], [1, 0x11, 1], [2, 0x12, 1]],
+        [[0, 0x22, 0], [1, 0x21, 1], [2, 0x21, 1]],
+        [[0, 0x14, 0], [1, 0x11, 1], [2, 0x11, 1]],
+    ];
+    for components in unusual {
+        let error = format(Encoding::Jpeg, shape).decode(&with_components(&usual, &components)).unwrap_err();
+        // Where the decoder sees for itself that something is wrong, it says what.
+        assert!(matches!(error, Error::Unusual { .. } | Error::Jpeg { .. }), "{components:x?}: {error:?}");
+    }
+}
+
+/// Of 4:2:0 the decoder gives other pixels, and says nothing.
+#[test]
+fn a_baseline_jpeg_with_its_colours_in_scans_of_their_own_is_an_error() {
+    let shape = Shape { height: 40, width: 56, channels: 3 };
+    let mut scans = Vec::new();
+    let mut encoder = Encoder::new(&mut scans, 90);
+    encoder.set_sampling_factor(SamplingFactor::R_4_2_0);
+    encoder.set_optimized_huffman_tables(true);
+    encoder.encode(&picture(shape), 56, 40, JpegColour::Rgb).unwrap();
+    let error = message(format(Encoding::Jpeg, shape).decode(&scans).unwrap_err());
+    assert!(error.contains("in a scan of its own") && error.contains("progressive"), "{error}");
+}
+
+#[test]
+fn a_jpeg_with_two_frames_is_an_error() {
+    let shape = Shape { height: 12, width: 18, channels: 3 };
+    let jpeg = jpeg_of(JpegColour::Rgb, 18, 12, &picture(shape), false);
+    let frame = jpeg.windows(2).position(|bytes| bytes == [0xff, 0xc0]).unwrap();
+    let segment = &jpeg[frame..frame + 19];
+    let twice = [&jpeg[..frame], segment, &jpeg[frame..]].concat();
+    assert!(format(Encoding::Jpeg, shape).decode(&twice).is_err());
 }

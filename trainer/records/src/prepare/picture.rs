@@ -9,8 +9,8 @@ use std::{
 };
 
 use image::{
-    DynamicImage, GrayImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage,
-    error::DecodingError, metadata::Orientation,
+    DynamicImage, GrayImage, ImageDecoder, ImageError, ImageFormat, ImageReader, ImageResult, Limits,
+    RgbImage, error::DecodingError, metadata::Orientation,
 };
 use snafu::{OptionExt, ResultExt, ensure};
 
@@ -19,6 +19,8 @@ use super::{
     error::{DecodeSnafu, ImageSnafu, ReadSourceSnafu},
 };
 use crate::{Shape, manifest::MAX_SIDE, pixels};
+
+mod tiff;
 
 /// Of one file, and of what a decoder may take for it.
 const MAX_BYTES: u64 = 512 << 20;
@@ -34,8 +36,7 @@ impl Picture {
     /// Reads a file by its content, not by its name. Where it is transparent `background` shows; without one it is refused.
     pub(super) fn read(path: &Path, background: Option<[u8; 3]>) -> Result<Self> {
         let file = read_file(path)?;
-        let mut image = decode(path, &file)?;
-        let orientation = orientation(path, &file)?;
+        let (mut image, orientation) = decode(path, &file)?;
         image.apply_orientation(orientation);
         let (width, height) = (image.width(), image.height());
         let values = eight_bits(image).with_context(|| ImageSnafu {
@@ -70,25 +71,36 @@ fn read_file(path: &Path) -> Result<Vec<u8>> {
     Ok(file)
 }
 
-fn decode(path: &Path, file: &[u8]) -> Result<DynamicImage> {
-    match image::guess_format(file).context(DecodeSnafu { path })? {
+/// The first frame as it is stored, and how the camera was held by the file's EXIF; upright where it says nothing.
+fn decode(path: &Path, file: &[u8]) -> Result<(DynamicImage, Orientation)> {
+    let decoded = image::guess_format(file).and_then(|format| match format {
         // As a record's JPEG is decoded: the same on every processor, and not at all where it is damaged.
-        ImageFormat::Jpeg => {
-            let damaged = |error| ImageError::Decoding(DecodingError::new(ImageFormat::Jpeg.into(), error));
-            let (Shape { height, width, channels }, pixels) =
-                pixels::decode_any(file).map_err(damaged).context(DecodeSnafu { path })?;
-            let image = match channels {
-                1 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::from),
-                _ => RgbImage::from_raw(width, height, pixels).map(DynamicImage::from),
-            };
-            Ok(image.expect("there are as many pixels as the size says"))
-        }
+        ImageFormat::Jpeg => jpeg(file),
+        ImageFormat::Tiff => tiff::decode(file),
         format => {
             let mut reader = ImageReader::with_format(Cursor::new(file), format);
             reader.limits(limits());
-            reader.decode().context(DecodeSnafu { path })
+            let mut decoder = reader.into_decoder()?;
+            let orientation = decoder.orientation()?;
+            Ok((DynamicImage::from_decoder(decoder)?, orientation))
         }
-    }
+    });
+    decoded.context(DecodeSnafu { path })
+}
+
+fn jpeg(file: &[u8]) -> ImageResult<(DynamicImage, Orientation)> {
+    let damaged = |error| ImageError::Decoding(DecodingError::new(ImageFormat::Jpeg.into(), error));
+    let (Shape { height, width, channels }, pixels) = pixels::decode_any(file).map_err(damaged)?;
+    let image = match channels {
+        1 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::from),
+        _ => RgbImage::from_raw(width, height, pixels).map(DynamicImage::from),
+    };
+    let mut decoder = zune_jpeg::JpegDecoder::new(zune_core::bytestream::ZCursor::new(file));
+    // What cannot be read was refused when it was decoded.
+    let exif = decoder.decode_headers().ok().and_then(|()| decoder.exif());
+    let orientation = exif.and_then(|exif| Orientation::from_exif_chunk(exif));
+    let image = image.expect("there are as many pixels as the size says");
+    Ok((image, orientation.unwrap_or(Orientation::NoTransforms)))
 }
 
 fn limits() -> Limits {
@@ -97,21 +109,6 @@ fn limits() -> Limits {
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_BYTES);
     limits
-}
-
-/// How the camera was held, by the file's EXIF; upright where it says nothing.
-fn orientation(path: &Path, file: &[u8]) -> Result<Orientation> {
-    let format = image::guess_format(file).context(DecodeSnafu { path })?;
-    if format == ImageFormat::Jpeg {
-        let mut decoder = zune_jpeg::JpegDecoder::new(zune_core::bytestream::ZCursor::new(file));
-        // What cannot be read was refused when it was decoded.
-        let exif = decoder.decode_headers().ok().and_then(|()| decoder.exif());
-        let orientation = exif.and_then(|exif| Orientation::from_exif_chunk(exif));
-        return Ok(orientation.unwrap_or(Orientation::NoTransforms));
-    }
-    let mut reader = ImageReader::with_format(Cursor::new(file), format);
-    reader.limits(limits());
-    reader.into_decoder().and_then(|mut decoder| decoder.orientation()).context(DecodeSnafu { path })
 }
 
 /// Values of one byte each.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use flate2::write::{GzEncoder, ZlibEncoder};
+use jpeg_encoder::SamplingFactor;
 use lockstep_records::{
     Classes, Compression, Dataset, Encoding, FeatureNames, Format, Layout, RecordReader, Sample, Shape,
     example::Example,
@@ -253,6 +254,67 @@ fn encode(pixels: &[u8], shape: Shape, form: &Form) -> Vec<u8> {
             let encoder = jpeg_encoder::Encoder::new(&mut file, 90);
             encoder.encode(pixels, width as u16, height as u16, jpeg_encoder::ColorType::Rgb).unwrap();
             file
+        }
+    }
+}
+
+/// Sampling, progressive or not, and how many minimum coded units stand between restart markers.
+type Coding = (SamplingFactor, bool, Option<u16>);
+
+/// Every kind of JPEG that is not refused, but baseline 4:1:1: the encoder would put each colour in a scan of its own.
+fn codings() -> Vec<Coding> {
+    use SamplingFactor::{F_1_1, F_1_2, F_2_1, F_2_2, F_4_1};
+    let baseline = [F_1_1, F_1_2, F_2_1, F_2_2].map(|sampling| (sampling, false));
+    let progressive = [F_1_1, F_1_2, F_2_1, F_2_2, F_4_1].map(|sampling| (sampling, true));
+    let all = baseline.into_iter().chain(progressive);
+    all.flat_map(|(sampling, progressive)| [None, Some(3)].map(|restart| (sampling, progressive, restart)))
+        .collect()
+}
+
+fn jpeg(pixels: &[u8], shape: Shape, (sampling, progressive, restart): Coding) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut encoder = jpeg_encoder::Encoder::new(&mut file, 90);
+    encoder.set_sampling_factor(sampling);
+    encoder.set_progressive(progressive);
+    if let Some(units) = restart {
+        encoder.set_restart_interval(units);
+    }
+    encoder.encode(pixels, shape.width as u16, shape.height as u16, jpeg_encoder::ColorType::Rgb).unwrap();
+    file
+}
+
+/// Sizes that end with, within and one behind a block. At the edge of a size of even numbers that ends within one, interpolation
+/// of colours is left open.
+#[tokio::test]
+async fn every_kind_of_jpeg_is_decoded_as_tensorflow_does() {
+    let Some(python) = python() else { return };
+    let shapes =
+        [(64, 32), (33, 45), (17, 97), (1, 1)].map(|(height, width)| Shape { height, width, channels: 3 });
+    let cases = shapes.map(|shape| (shape, folder()));
+    let read = |(shape, (folder, kept)): &(Shape, (tempfile::TempDir, String))| {
+        let mut shard = Vec::new();
+        for (number, coding) in (0..).zip(codings()) {
+            let image = jpeg(&wave(number, *shape), *shape, coding).into();
+            let example = Example::of_image(&FeatureNames::default(), image, i64::from(number % 10));
+            framing::append(&example.to_bytes(), &mut shard);
+        }
+        std::fs::write(folder.path().join("ours.tfrecord"), shard).unwrap();
+        task("read", folder.path(), *shape, &["--encoding", "jpeg", "--pixels", kept])
+    };
+    tensorflow(&python, &cases.each_ref().map(read));
+    for (shape, (folder, kept)) in cases {
+        let images = ImageFormat { encoding: Encoding::Jpeg, layout: Layout::Hwc, shape };
+        let store = Store::open(folder.path().to_str().unwrap()).unwrap();
+        let format = Format { images, classes: Classes::Count(10) };
+        let dataset = Dataset::open_as(store, None, &format, 0).await.unwrap();
+        let theirs = std::fs::read(&kept).unwrap();
+        let samples = samples(dataset, &FeatureNames::default()).await;
+        assert_eq!(samples.len(), codings().len());
+        for ((coding, ours), theirs) in codings().iter().zip(&samples).zip(theirs.chunks_exact(shape.bytes()))
+        {
+            let difference =
+                ours.pixels.iter().zip(theirs).map(|(ours, theirs)| ours.abs_diff(*theirs)).max();
+            assert!(difference <= Some(JPEG_TOLERANCE), "{coding:?} of {shape}: {difference:?}");
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Files of every kind that a picture can come in.
 
+use ::tiff::encoder::{Compression, TiffEncoder, colortype, colortype::ColorType as TiffColour};
 use image::{
-    ExtendedColorType, Frame, ImageBuffer, ImageEncoder, Luma, LumaA, Rgb, Rgba, RgbaImage,
-    codecs::{gif::GifEncoder, png::PngEncoder, tiff::TiffEncoder, webp::WebPEncoder},
+    ExtendedColorType, Frame, ImageBuffer, ImageEncoder, Luma, LumaA, Rgba, RgbaImage,
+    codecs::{gif::GifEncoder, png::PngEncoder, webp::WebPEncoder},
 };
 use jpeg_encoder::{ColorType, Encoder};
 use proptest::prelude::*;
@@ -26,6 +27,20 @@ fn png(pixels: &[u8], (width, height): (u32, u32), color: ExtendedColorType) -> 
     file
 }
 
+fn tiff_of<C: TiffColour>(
+    pixels: &[C::Inner],
+    (width, height): (u32, u32),
+    compression: Compression,
+) -> Vec<u8>
+where
+    [C::Inner]: ::tiff::encoder::TiffValue,
+{
+    let mut file = Cursor::new(Vec::new());
+    let mut encoder = TiffEncoder::new(&mut file).unwrap().with_compression(compression);
+    encoder.write_image::<C>(width, height, pixels).unwrap();
+    file.into_inner()
+}
+
 /// A TIFF header's worth of EXIF that says how the camera was held.
 fn exif(orientation: u8) -> Vec<u8> {
     let mut exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
@@ -43,12 +58,26 @@ fn reds(picture: &Picture) -> Vec<u8> {
 #[test]
 fn every_format_gives_the_same_picture() {
     let image = RgbImage::from_raw(3, 2, CORNERS.to_vec()).unwrap();
-    for format in [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::Tiff, ImageFormat::WebP] {
+    let written = |format| {
         let mut file = Cursor::new(Vec::new());
         image.write_to(&mut file, format).unwrap();
-        let picture = read(&file.into_inner());
-        assert_eq!(picture.shape, Shape { height: 2, width: 3, channels: 3 }, "{format:?}");
-        assert_eq!(picture.pixels, CORNERS, "{format:?}");
+        (format!("{format:?}"), file.into_inner())
+    };
+    use Compression::{Deflate, Lzw, Packbits, Uncompressed};
+    let compressions = [
+        ("none", Uncompressed),
+        ("LZW", Lzw),
+        ("Deflate", Deflate(Default::default())),
+        ("PackBits", Packbits),
+    ];
+    let tiffs = compressions.map(|(name, compression)| {
+        (format!("TIFF, {name}"), tiff_of::<colortype::RGB8>(&CORNERS, (3, 2), compression))
+    });
+    let others = [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::WebP].map(written);
+    for (format, file) in others.into_iter().chain(tiffs) {
+        let picture = read(&file);
+        assert_eq!(picture.shape, Shape { height: 2, width: 3, channels: 3 }, "{format}");
+        assert_eq!(picture.pixels, CORNERS, "{format}");
     }
 }
 
@@ -102,10 +131,10 @@ fn a_photograph_is_turned_upright_too() {
 fn values_of_16_bits_become_the_nearest_of_8() {
     let grey = [0_u16, 128, 129, 257 * 100 + 128, 257 * 100 + 129, u16::MAX];
     let image = ImageBuffer::<Luma<u16>, _>::from_raw(6, 1, grey.to_vec()).unwrap();
-    for format in [ImageFormat::Png, ImageFormat::Tiff] {
-        let mut file = Cursor::new(Vec::new());
-        DynamicImage::from(image.clone()).write_to(&mut file, format).unwrap();
-        let picture = read(&file.into_inner());
+    let mut png = Cursor::new(Vec::new());
+    DynamicImage::from(image).write_to(&mut png, ImageFormat::Png).unwrap();
+    for file in [png.into_inner(), tiff_of::<colortype::Gray16>(&grey, (6, 1), Compression::Lzw)] {
+        let picture = read(&file);
         assert_eq!((picture.shape.channels, &picture.pixels[..]), (1, &[0, 0, 1, 100, 101, 255][..]));
     }
     let glass = ImageBuffer::<Rgba<u16>, _>::from_pixel(1, 1, Rgba([65535, 0, 257, 32896]));
@@ -117,12 +146,10 @@ fn values_of_16_bits_become_the_nearest_of_8() {
 
 #[test]
 fn floating_point_values_are_refused() {
-    let mut file = Cursor::new(Vec::new());
-    let image = ImageBuffer::<Rgb<f32>, _>::from_pixel(1, 1, Rgb([0.5, 0.5, 0.5]));
-    let values: Vec<u8> = image.iter().flat_map(|value| value.to_ne_bytes()).collect();
-    TiffEncoder::new(&mut file).write_image(&values, 1, 1, ExtendedColorType::Rgb32F).unwrap();
-    let error = read_with(&file.into_inner(), None).unwrap_err().to_string();
-    assert!(error.contains("8 nor 16 bits"), "{error}");
+    let file = tiff_of::<colortype::RGB32Float>(&[0.5; 3], (1, 1), Compression::Uncompressed);
+    let error = read_with(&file, None).unwrap_err();
+    let reason = std::error::Error::source(&error).unwrap().to_string();
+    assert!(reason.contains("8 or 16 bits"), "{reason}");
 }
 
 #[test]
@@ -198,7 +225,7 @@ proptest! {
         if lossless {
             WebPEncoder::new_lossless(&mut file).write_image(&CORNERS, 3, 2, ExtendedColorType::Rgb8).unwrap();
         } else {
-            TiffEncoder::new(Cursor::new(&mut file)).write_image(&CORNERS, 3, 2, ExtendedColorType::Rgb8).unwrap();
+            file = tiff_of::<colortype::RGB8>(&CORNERS, (3, 2), Compression::Uncompressed);
         }
         let at = at.index(file.len());
         file[at] = byte;
