@@ -3,7 +3,14 @@
 //!
 //! Source: <https://www.cs.toronto.edu/~kriz/cifar.html>, "Binary version".
 
-use std::{collections::BTreeMap, fs::File, io::Read, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Read,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use flate2::read::GzDecoder;
 use snafu::{OptionExt, ResultExt, ensure};
@@ -96,23 +103,26 @@ pub(super) const fn cifar100(labels: Cifar100Labels) -> Contents {
 
 pub(super) fn open(path: &Path, contents: &Contents) -> Result<Source> {
     let metadata = std::fs::metadata(path).context(ReadSourceSnafu { path })?;
-    let mut unpacked =
+    let mut found =
         if metadata.is_dir() { read_folder(path, contents)? } else { read_archive(path, contents)? };
-    let mut take = |name: &'static str| unpacked.remove(name).context(MissingFileSnafu { path, name });
+    let mut take = |name: &'static str| found.remove(name).context(MissingFileSnafu { path, name });
     let place = |name: &str| format!("{}: {name}", path.display());
     let classes = match contents.classes {
         Classes::Named(names) => names.iter().map(|name| (*name).to_owned()).collect(),
-        Classes::Listed { file, count } => class_names(&place(file), &take(file)?, count)?,
+        Classes::Listed { file, count } => {
+            class_names(&place(file), &take(file)?.read(MAX_NAMES_BYTES)?, count)?
+        }
     };
     let mut split = |Files { names, records }: Files| -> Result<Arc<Records>> {
         let format = contents.record;
-        let checked = |name: &&'static str| {
-            let bytes = take(name)?;
-            format.check(&place(name), &bytes, records, classes.len())?;
-            Ok(bytes)
-        };
-        let files = names.iter().map(checked).collect::<Result<_>>()?;
-        Ok(Arc::new(Records { format, records_a_file: records as usize, files }))
+        let (mut files, mut labels) = (Vec::new(), Vec::new());
+        for name in names {
+            let content = take(name)?;
+            format.check_size(&place(name), content.bytes(), records)?;
+            labels.extend(format.labels(&place(name), &content, records, classes.len())?);
+            files.push(content);
+        }
+        Ok(Arc::new(Records { format, records_a_file: records as usize, files, labels }))
     };
     Ok(Source {
         format: contents.format,
@@ -138,40 +148,69 @@ impl Contents {
     }
 }
 
-/// Content of the files that are wanted and there.
-type Unpacked = BTreeMap<String, Vec<u8>>;
+/// The files that are wanted and there.
+type Found = BTreeMap<String, Content>;
 
-fn read_folder(path: &Path, contents: &Contents) -> Result<Unpacked> {
+/// Content of a file.
+enum Content {
+    /// From an archive.
+    Unpacked(Vec<u8>),
+    /// Where it lies, for reading what is wanted when it is wanted.
+    Stored { file: File, path: PathBuf, bytes: u64 },
+}
+
+impl Content {
+    fn open(path: PathBuf) -> Result<Option<Self>> {
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            file => file.context(ReadSourceSnafu { path: &path })?,
+        };
+        let bytes = file.metadata().context(ReadSourceSnafu { path: &path })?.len();
+        Ok(Some(Self::Stored { file, path, bytes }))
+    }
+
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Unpacked(bytes) => bytes.len() as u64,
+            Self::Stored { bytes, .. } => *bytes,
+        }
+    }
+
+    /// At most so many bytes from the beginning.
+    fn read(&self, most: u64) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; self.bytes().min(most) as usize];
+        self.read_at(0, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Fills `bytes` with what stands behind `offset`, which must be there.
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        match self {
+            Self::Unpacked(content) => bytes.copy_from_slice(&content[offset as usize..][..bytes.len()]),
+            Self::Stored { file, path, .. } => {
+                file.read_exact_at(bytes, offset).context(ReadSourceSnafu { path })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_folder(path: &Path, contents: &Contents) -> Result<Found> {
     let below = path.join(contents.folder);
     let folder = if below.is_dir() { below } else { path.to_owned() };
-    let read = |name: &str, most| -> Result<Option<Vec<u8>>> {
-        let path = folder.join(name);
-        let input = match File::open(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            input => input.context(ReadSourceSnafu { path: &path })?,
-        };
-        let mut bytes = Vec::new();
-        read_at_most(input, most, &mut bytes).context(ReadSourceSnafu { path: &path })?;
-        Ok(Some(bytes))
-    };
-    std::thread::scope(|scope| {
-        let start = |(name, most)| (name, scope.spawn(move || read(name, most)));
-        let reading: Vec<_> = contents.files().map(start).collect();
-        let mut unpacked = Unpacked::new();
-        for (name, reading) in reading {
-            let bytes = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            unpacked.extend(bytes.map(|bytes| (name.to_owned(), bytes)));
-        }
-        Ok(unpacked)
-    })
+    let mut files = Found::new();
+    for (name, _) in contents.files() {
+        files.extend(Content::open(folder.join(name))?.map(|content| (name.to_owned(), content)));
+    }
+    Ok(files)
 }
 
 /// Reads the archive to its very end, since only there gzip's checksum stands.
-fn read_archive(path: &Path, contents: &Contents) -> Result<Unpacked> {
+fn read_archive(path: &Path, contents: &Contents) -> Result<Found> {
     let unpack = |within: &str, offset: u64| UnpackSnafu { path, within: within.to_owned(), offset };
     let file = File::open(path).context(ReadSourceSnafu { path })?;
     let mut archive = tar::Archive::new(GzDecoder::new(std::io::BufReader::new(file)));
-    let mut unpacked = Unpacked::new();
+    let mut found = Found::new();
     let mut place = 0;
     for entry in archive.entries().context(unpack("the archive", 0))? {
         let entry = entry.with_context(|_| unpack("the archive", place))?;
@@ -184,11 +223,11 @@ fn read_archive(path: &Path, contents: &Contents) -> Result<Unpacked> {
         let read = read_at_most(entry, most, &mut bytes);
         read.with_context(|_| unpack(&name, bytes.len() as u64))?;
         place += bytes.len() as u64;
-        unpacked.insert(name, bytes);
+        found.insert(name, Content::Unpacked(bytes));
     }
     let mut rest = archive.into_inner();
     std::io::copy(&mut rest.by_ref(), &mut std::io::sink()).with_context(|_| unpack("the archive", place))?;
-    Ok(unpacked)
+    Ok(found)
 }
 
 fn class_names(place: &str, bytes: &[u8], count: usize) -> Result<Vec<String>> {
@@ -215,31 +254,35 @@ impl RecordFormat {
         self.labels + 3 * PLANE_BYTES
     }
 
-    fn label(self, record: &[u8]) -> u8 {
-        record[self.label]
-    }
-
-    /// Puts the three planes of a record together, pixel by pixel.
-    fn interleave(self, record: &[u8], pixels: &mut [u8]) {
-        let (red, rest) = record[self.labels..].split_at(PLANE_BYTES);
-        let (green, blue) = rest.split_at(PLANE_BYTES);
-        for (pixel, ((red, green), blue)) in pixels.chunks_exact_mut(3).zip(red.iter().zip(green).zip(blue)) {
-            pixel.copy_from_slice(&[*red, *green, *blue]);
-        }
-    }
-
-    /// That a file has so many records, and each a label of one of the `classes`.
-    fn check(self, file: &str, bytes: &[u8], records: u64, classes: usize) -> Result<()> {
+    /// That a file has so many records.
+    fn check_size(self, file: &str, found: u64, records: u64) -> Result<()> {
         let record_bytes = self.bytes() as u64;
-        let (found, expected) = (bytes.len() as u64, records * record_bytes);
+        let expected = records * record_bytes;
         let offset = found.min(expected) / record_bytes * record_bytes;
         ensure!(found == expected, FileSizeSnafu { file, found, expected, offset });
-        let offsets = (self.label as u64..).step_by(self.bytes());
-        for (record, offset) in bytes.chunks_exact(self.bytes()).zip(offsets) {
-            let label = self.label(record);
-            ensure!(usize::from(label) < classes, LabelSnafu { file, offset, label, classes });
-        }
         Ok(())
+    }
+
+    /// Of all records of a file, each one of the `classes`.
+    fn labels(self, file: &str, content: &Content, records: u64, classes: usize) -> Result<Vec<u8>> {
+        let label_of = |record| {
+            let offset = record * self.bytes() as u64 + self.label as u64;
+            let mut label = [0];
+            content.read_at(offset, &mut label)?;
+            let [label] = label;
+            ensure!(usize::from(label) < classes, LabelSnafu { file, offset, label, classes });
+            Ok(label)
+        };
+        (0..records).map(label_of).collect()
+    }
+}
+
+/// Puts the three planes of a record together, pixel by pixel.
+fn interleave(planes: &[u8; 3 * PLANE_BYTES], pixels: &mut [u8]) {
+    let (red, rest) = planes.split_at(PLANE_BYTES);
+    let (green, blue) = rest.split_at(PLANE_BYTES);
+    for (pixel, ((red, green), blue)) in pixels.chunks_exact_mut(3).zip(red.iter().zip(green).zip(blue)) {
+        pixel.copy_from_slice(&[*red, *green, *blue]);
     }
 }
 
@@ -247,29 +290,27 @@ impl RecordFormat {
 struct Records {
     format: RecordFormat,
     records_a_file: usize,
-    files: Vec<Vec<u8>>,
-}
-
-impl Records {
-    fn record(&self, index: usize) -> &[u8] {
-        let (file, place) = (index / self.records_a_file, index % self.records_a_file);
-        &self.files[file][place * self.format.bytes()..][..self.format.bytes()]
-    }
+    files: Vec<Content>,
+    /// Of all files' records.
+    labels: Vec<u8>,
 }
 
 impl Images for Records {
     fn len(&self) -> usize {
-        self.files.len() * self.records_a_file
+        self.labels.len()
     }
 
     fn labels(&self) -> Result<Vec<u32>> {
-        Ok((0..self.len()).map(|index| self.format.label(self.record(index)).into()).collect())
+        Ok(self.labels.iter().map(|label| u32::from(*label)).collect())
     }
 
     fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u32> {
-        let record = self.record(index);
-        self.format.interleave(record, pixels);
-        Ok(self.format.label(record).into())
+        let (file, record) = (index / self.records_a_file, index % self.records_a_file);
+        let offset = record * self.format.bytes() + self.format.labels;
+        let mut planes = [0; 3 * PLANE_BYTES];
+        self.files[file].read_at(offset as u64, &mut planes)?;
+        interleave(&planes, pixels);
+        Ok(self.labels[index].into())
     }
 }
 

@@ -67,8 +67,9 @@ pub(super) async fn write(source: Source, destination: &Store, options: &Options
     let write =
         async |place, (work, folder): (ShardWork, _)| Ok((place, work.write(folder, &threads).await?));
     let shards = futures::stream::iter(works).enumerate().map(|(place, work)| write(place, work));
-    // As many are written as are built; whichever is done first makes room for the next.
-    let shards = shards.buffer_unordered(2 * options.threads());
+    // Two are written for each that is built, since a disk takes long to say that it has one; whichever is done first makes
+    // room for the next.
+    let shards = shards.buffer_unordered(3 * options.threads());
     let shards: BTreeMap<usize, Option<WrittenShard>> = shards.try_collect().await?;
     Arc::into_inner(refusals).expect("no thread converts any more").into_result()?;
 

@@ -169,6 +169,31 @@ fn a_file_that_is_short_long_or_missing_is_reported_by_name() {
 }
 
 #[test]
+fn what_is_wrong_in_a_folder_is_found_before_anything_is_written_and_what_goes_wrong_later_when_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in files() {
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    let source = open(folder.path(), &SMALL).unwrap();
+    let last = folder.path().join("test_batch.bin");
+    let mut bytes = std::fs::read(&last).unwrap();
+    let spoilt = |bytes: &[u8]| {
+        std::fs::write(&last, bytes).unwrap();
+        open(folder.path(), &SMALL).map(drop).unwrap_err()
+    };
+    bytes[RECORD_BYTES as usize] = 10;
+    assert!(matches!(spoilt(&bytes), Error::Label { offset: 3073, label: 10, .. }));
+    bytes.truncate(bytes.len() - 1);
+    assert!(matches!(spoilt(&bytes), Error::FileSize { found: 9218, offset: 6146, .. }));
+    // It was whole when it was opened.
+    let (_, test) = &source.splits[1];
+    let mut pixels = vec![0; SHAPE.bytes()];
+    test.read(1, &mut pixels).unwrap();
+    let error = test.read(2, &mut pixels).unwrap_err();
+    assert!(matches!(&error, Error::ReadSource { path, .. } if *path == last), "{error:?}");
+}
+
+#[test]
 fn what_is_no_archive_is_refused() {
     assert!(matches!(open_bytes(b"PK\x03\x04 a zip file").map(|_| ()), Err(Error::Unpack { .. })));
     assert!(matches!(open(Path::new("/no/such/archive"), &SMALL).map(|_| ()), Err(Error::ReadSource { .. })));
