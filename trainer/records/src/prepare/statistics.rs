@@ -2,10 +2,10 @@
 
 use crate::Shape;
 
-/// Pixels that are added side by side, as a processor's vectors do.
-const SIDE_BY_SIDE: usize = 16;
-/// So many squares of bytes fit into 32 bits.
-const MAX_ADDED: usize = 1 << 16;
+/// Values that are added side by side, as a processor's vectors do.
+const LANES: usize = 16;
+/// The sum of so many bytes fits into 16 bits.
+const MAX_ADDED: usize = 256;
 
 /// Sums over pixels, by channel.
 #[derive(Clone, Debug)]
@@ -26,20 +26,16 @@ impl Statistics {
     pub(super) fn add(&mut self, image: &[u8]) {
         let channels = self.sums.len();
         self.pixels += (image.len() / channels) as u64;
-        // Each lane is of one channel.
-        let lanes = channels * SIDE_BY_SIDE;
-        for part in image.chunks(lanes * MAX_ADDED) {
-            let (mut sums, mut squares) = (vec![0u32; lanes], vec![0u32; lanes]);
-            for values in part.chunks(lanes) {
-                for ((sum, square), value) in sums.iter_mut().zip(&mut squares).zip(values) {
-                    let value = u32::from(*value);
-                    *sum += value;
-                    *square += value * value;
+        // A lane of every so many values is of one channel.
+        let stride = channels * LANES;
+        for part in image.chunks(stride * MAX_ADDED) {
+            for first in (0..stride).step_by(LANES) {
+                let (sums, squares) = lanes(part, first, stride);
+                for (lane, (sum, square)) in sums.into_iter().zip(squares).enumerate() {
+                    let channel = (first + lane) % channels;
+                    self.sums[channel] += u64::from(sum);
+                    self.squares[channel] += u64::from(square);
                 }
-            }
-            for (lane, (sum, square)) in sums.into_iter().zip(squares).enumerate() {
-                self.sums[lane % channels] += u64::from(sum);
-                self.squares[lane % channels] += u64::from(square);
             }
         }
     }
@@ -61,6 +57,24 @@ impl Statistics {
         };
         self.sums.iter().zip(&self.squares).map(channel).unzip()
     }
+}
+
+/// Sums and sums of squares of the values that begin at `first`, every `stride`.
+fn lanes(values: &[u8], first: usize, stride: usize) -> ([u16; LANES], [u32; LANES]) {
+    let (mut sums, mut squares) = ([0; LANES], [0; LANES]);
+    let mut add = |lane: usize, value: u8| {
+        let value = u16::from(value);
+        sums[lane] += value;
+        squares[lane] += u32::from(value * value);
+    };
+    let mut place = first;
+    while let Some(values) = values.get(place..).and_then(|rest| rest.first_chunk::<LANES>()) {
+        (0..LANES).for_each(|lane| add(lane, values[lane]));
+        place += stride;
+    }
+    let rest = values.get(place..).unwrap_or_default();
+    rest.iter().enumerate().for_each(|(lane, value)| add(lane, *value));
+    (sums, squares)
 }
 
 #[cfg(test)]
@@ -100,7 +114,7 @@ mod tests {
     proptest! {
         #[test]
         fn sums_are_those_of_the_values_one_by_one(
-            channels in 1u32..5, values in prop::collection::vec(any::<u8>(), 0..400),
+            channels in 1u32..5, values in prop::collection::vec(any::<u8>(), 0..40_000),
         ) {
             let shape = Shape { height: 1, width: 1, channels };
             let whole = &values[..values.len() / channels as usize * channels as usize];
