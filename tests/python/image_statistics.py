@@ -1,11 +1,13 @@
 """NumPy as the other side of the analysis' test (trainer/analysis/tests/analysis/numpy.rs).
 
-    image_statistics.py FOLDER HxWxC   reads all *.tfrecord of the folder: raw images and their labels
+    image_statistics.py FOLDER HxWxC         reads all *.tfrecord of the folder: raw images and their labels
+    image_statistics.py pack IMAGES FOLDER   writes such records: IMAGES/CLASS/*.jpg as TensorFlow (libjpeg) decodes them
 
-Prints, as JSON, the figures that `lockstep analyze` has: class counts, and of each distribution histogram, mean and
-(population) deviation.
+The first prints, as JSON, the figures that `lockstep analyze` has: class counts, and of each distribution histogram, mean
+and (population) deviation.
 """
 
+import glob
 import json
 import os
 import sys
@@ -25,6 +27,18 @@ def read(folder, shape):
         images.append(np.frombuffer(b"".join(example["image"]), np.uint8).reshape(-1, *shape))
         labels.append(example["label"])
     return np.concatenate(images), np.concatenate(labels)
+
+
+def pack(images, folder):
+    decode = lambda file: tf.io.decode_jpeg(tf.io.read_file(file), dct_method="INTEGER_ACCURATE")
+    feature = lambda **kind: tf.train.Feature(**kind)
+    with tf.io.TFRecordWriter(os.path.join(folder, "pixels.tfrecord")) as writer:
+        for label, name in enumerate(sorted(os.listdir(images))):
+            files = tf.data.Dataset.from_tensor_slices(sorted(glob.glob(os.path.join(images, name, "*.jpg"))))
+            for pixels in files.map(decode, tf.data.AUTOTUNE).as_numpy_iterator():
+                image = feature(bytes_list=tf.train.BytesList(value=[pixels.tobytes()]))
+                features = {"image": image, "label": feature(int64_list=tf.train.Int64List(value=[label]))}
+                writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
 
 
 def distribution(values, bins):
@@ -57,4 +71,7 @@ def main(folder, shape):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], [int(side) for side in sys.argv[2].split("x")])
+    if sys.argv[1] == "pack":
+        pack(*sys.argv[2:])
+    else:
+        main(sys.argv[1], [int(side) for side in sys.argv[2].split("x")])

@@ -38,15 +38,18 @@ fn column(split: &SplitReport, number: usize) -> String {
     let more = if more > 0 { format!("<p>{more} more classes are in the JSON.</p>") } else { String::new() };
     let ratio = balance.ratio.map_or("∞".to_owned(), |ratio| format!("{ratio:.2}"));
     let name = escape(&split.name);
+    let (smallest, largest) = (grouped(balance.smallest), grouped(balance.largest));
+    let images = if smallest == largest {
+        format!("{largest} images each")
+    } else {
+        format!("{smallest} to {largest} images")
+    };
     format!(
-        "<div><h3>{name}</h3><p class=\"figures\">{} to {} images, ratio {ratio}, entropy {:.3} bits, evenness {:.3}</p>\
+        "<div><h3>{name}</h3><p class=\"figures\">{images}, ratio {ratio}, entropy {:.3} bits, evenness {:.3}</p>\
          <div class=\"scroll\" role=\"region\" aria-label=\"Classes of {name}\" tabindex=\"0\"><table class=\"classes\">\
          <thead><tr><th scope=\"col\">Class</th><th scope=\"col\"><span class=\"hidden\">Share of the largest</span></th>\
          <th scope=\"col\">Images</th><th scope=\"col\">Share</th></tr></thead>\n<tbody>\n{rows}</tbody></table></div>{more}</div>",
-        grouped(balance.smallest),
-        grouped(balance.largest),
-        balance.entropy_bits,
-        balance.evenness,
+        balance.entropy_bits, balance.evenness,
     )
 }
 
