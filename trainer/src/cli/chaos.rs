@@ -100,7 +100,12 @@ async fn compare(arguments: Arguments, backends: &Backends) -> Result<Verdict, S
     };
     let costs = story::costs(&Log::read(&logs, job.executors)?, &outcome.struck);
     let faults = Faults::new(&outcome, seed);
-    Ok(Verdict::new(job.executors, reference, in_peace, result, disturbed, faults, costs))
+    let verdict = Verdict::new(job.executors, reference, in_peace, result, disturbed, faults, costs);
+    if !verdict.is_good() {
+        let _ = folder.keep();
+        eprintln!("the executors' logs are in {}", logs.display());
+    }
+    Ok(verdict)
 }
 
 /// With fewer there is nobody to go on.

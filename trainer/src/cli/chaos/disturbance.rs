@@ -71,6 +71,7 @@ pub(super) async fn disturb(
             missed: 0,
         },
         newest: 0,
+        newest_view: 0,
         since: Instant::now(),
         step_time: Duration::ZERO,
         words: None,
@@ -102,11 +103,13 @@ struct Slot {
 }
 
 impl Slot {
-    /// Whether it could go on alone without losing a step, by all that is known: it reported a step not older than `oldest`. Who
-    /// was frozen, or got no CPU for a while, may be behind and not know it yet.
-    fn is_at_work(&self, oldest: u64) -> bool {
+    /// Whether it could go on alone without losing a step, by all that is known: it is a member of the newest view, and
+    /// reported a step not older than `oldest`. Who was frozen, or got no CPU for a while, may be behind and not know it yet,
+    /// and while it catches up it still takes itself for a member of the view that went on without it.
+    fn is_at_work(&self, newest_view: u64, oldest: u64) -> bool {
         let is_up_to_date = self.report.as_ref().is_some_and(|report| {
             report.joined
+                && report.view.as_ref().is_some_and(|view| view.number >= newest_view)
                 && report.step >= oldest
                 && !matches!(report.phase, ExecutorPhase::Saving | ExecutorPhase::Finished)
         });
@@ -132,6 +135,8 @@ struct Run {
     /// The newest step that anyone reported, and since when.
     newest: u64,
     since: Instant,
+    /// The newest view that anyone reported.
+    newest_view: u64,
     /// Of the newest steps.
     step_time: Duration,
     /// Of an executor that failed for good.
@@ -203,6 +208,8 @@ impl Run {
                     self.step_time = self.since.elapsed() / steps;
                     (self.newest, self.since) = (report.step, Instant::now());
                 }
+                let view = report.view.as_ref().map_or(0, |view| view.number);
+                self.newest_view = self.newest_view.max(view);
                 let Some(slot) = self.slots.get_mut(report.index as usize) else { return Ok(()) };
                 if slot.dead != Some(report.incarnation) {
                     slot.report = Some(report);
@@ -259,7 +266,7 @@ impl Run {
         // One step is under way, and reports are not made of every step.
         let unreported = REPORT_INTERVAL.as_nanos() / self.step_time.as_nanos().max(1);
         let oldest = self.newest.saturating_sub(1 + u64::try_from(unreported).unwrap_or(u64::MAX - 1));
-        let is_at_work = |index: &u32| self.slots[*index as usize].is_at_work(oldest);
+        let is_at_work = |index: &u32| self.slots[*index as usize].is_at_work(self.newest_view, oldest);
         let at_work: Vec<u32> = (0..self.slots.len() as u32).filter(is_at_work).collect();
         let may_strike = |fault: &Fault| match fault.kind {
             Kind::Kill | Kind::Freeze { .. } => at_work.len() >= FEWEST,
@@ -366,16 +373,20 @@ async fn wait(index: u32, mut child: Child, events: mpsc::UnboundedSender<Event>
 
 #[cfg(test)]
 mod tests {
+    use lockstep_crds::executor::ViewReport;
+
     use super::*;
 
     #[test]
     fn only_who_could_go_on_alone_is_at_work() {
         let at_work = || {
-            let report = ExecutorReport { joined: true, step: 7, ..ExecutorReport::default() };
+            let view = Some(ViewReport { number: 3, members: vec![0, 1] });
+            let report = ExecutorReport { joined: true, view, step: 7, ..ExecutorReport::default() };
             Slot { process: Pid::from_raw(1), report: Some(Box::new(report)), ..Slot::default() }
         };
-        assert!(at_work().is_at_work(6) && at_work().is_at_work(7));
-        assert!(!at_work().is_at_work(8), "behind");
+        assert!(at_work().is_at_work(3, 6) && at_work().is_at_work(3, 7));
+        assert!(!at_work().is_at_work(3, 8), "behind");
+        assert!(!at_work().is_at_work(4, 7), "of a view that others have left");
         let others = [
             Slot { frozen: true, ..at_work() },
             Slot { leaving: true, ..at_work() },
@@ -383,6 +394,6 @@ mod tests {
             Slot { process: None, ..at_work() },
             Slot { report: None, ..at_work() },
         ];
-        assert!(others.iter().all(|slot| !slot.is_at_work(7)));
+        assert!(others.iter().all(|slot| !slot.is_at_work(3, 7)));
     }
 }
