@@ -1,8 +1,8 @@
 //! An image as it stands in a record, and the pixels that training sees.
 //!
 //! Pure: the reader and `prepare` ask here. An encoded image has the same pixels on every processor: PNG is lossless, and JPEG
-//! is decoded by one path of integer arithmetic (zune-jpeg without its vector code, which deny.toml sees to). An image is measured before it is
-//! decoded, so that none takes more memory than its size allows.
+//! is decoded by one path of integer arithmetic (zune-jpeg without its vector code, which deny.toml sees to). An image is
+//! measured before it is decoded, so that none takes more memory than its size allows.
 //!
 //! Sources: PNG (W3C, third edition), JPEG (ITU-T T.81).
 
@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod jpeg;
+pub(crate) mod planes;
 mod png;
 
 /// How an image stands in its feature.
@@ -116,7 +117,11 @@ impl ImageFormat {
                 ensure!(found == shape.bytes(), LengthSnafu { found, shape });
                 Ok(match layout {
                     Layout::Hwc => Cow::Borrowed(image),
-                    Layout::Chw => Cow::Owned(hwc_of_chw(image, shape.channels as usize)),
+                    Layout::Chw => {
+                        let mut pixels = vec![0; image.len()];
+                        planes::interleave_bytes(image, shape.channels as usize, &mut pixels);
+                        Cow::Owned(pixels)
+                    }
                 })
             }
             Encoding::Png | Encoding::Jpeg => {
@@ -184,16 +189,6 @@ fn shape(width: u64, height: u64, channels: u32) -> Result<Shape, Error> {
 /// Three equal values for each.
 fn rgb_of_grey(grey: &[u8]) -> Vec<u8> {
     grey.iter().flat_map(|value| [*value; 3]).collect()
-}
-
-fn hwc_of_chw(image: &[u8], channels: usize) -> Vec<u8> {
-    let mut pixels = vec![0; image.len()];
-    for (channel, plane) in image.chunks_exact(image.len() / channels).enumerate() {
-        for (pixel, value) in pixels.chunks_exact_mut(channels).zip(plane) {
-            pixel[channel] = *value;
-        }
-    }
-    pixels
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::{
     error::{FileSizeSnafu, FormatSnafu, LabelSnafu, MissingFileSnafu, ReadSourceSnafu, UnpackSnafu},
     source::{Images, Source, base_name, read_at_most},
 };
-use crate::Shape;
+use crate::{Shape, pixels::planes::interleave_bytes};
 
 const SHAPE: Shape = Shape { height: 32, width: 32, channels: 3 };
 const PLANE_BYTES: usize = 32 * 32;
@@ -277,20 +277,6 @@ impl RecordFormat {
     }
 }
 
-/// Puts the three planes of an image together, pixel by pixel: twelve bytes of four pixels at a time, as three words.
-fn interleave(planes: &[u8; 3 * PLANE_BYTES], pixels: &mut [u8]) {
-    let (red, rest) = planes.split_at(PLANE_BYTES);
-    let (green, blue) = rest.split_at(PLANE_BYTES);
-    let planes = red.as_chunks::<4>().0.iter().zip(green.as_chunks::<4>().0).zip(blue.as_chunks::<4>().0);
-    let word = |bytes: [u32; 4]| (bytes[0] | bytes[1] << 8 | bytes[2] << 16 | bytes[3] << 24).to_le_bytes();
-    for (pixels, ((red, green), blue)) in pixels.as_chunks_mut::<12>().0.iter_mut().zip(planes) {
-        let [r, g, b] = [red, green, blue].map(|values| values.map(u32::from));
-        pixels[..4].copy_from_slice(&word([r[0], g[0], b[0], r[1]]));
-        pixels[4..8].copy_from_slice(&word([g[1], b[1], r[2], g[2]]));
-        pixels[8..].copy_from_slice(&word([b[2], r[3], g[3], b[3]]));
-    }
-}
-
 /// The records of one split, as they stand in their files.
 struct Records {
     format: RecordFormat,
@@ -314,7 +300,7 @@ impl Images for Records {
         let offset = record * self.format.bytes() + self.format.labels;
         let mut planes = [0; 3 * PLANE_BYTES];
         self.files[file].read_at(offset as u64, &mut planes)?;
-        interleave(&planes, pixels);
+        interleave_bytes(&planes, 3, pixels);
         Ok(self.labels[index].into())
     }
 }

@@ -78,9 +78,13 @@ fn decode(path: &Path, file: &[u8]) -> Result<(DynamicImage, Orientation)> {
         ImageFormat::Jpeg => jpeg(file),
         ImageFormat::Tiff => tiff::decode(file),
         format => {
+            let mut limits = limits();
             let mut reader = ImageReader::with_format(Cursor::new(file), format);
-            reader.limits(limits());
+            reader.limits(limits.clone());
             let mut decoder = reader.into_decoder()?;
+            // `ImageReader::decode` would count the pixels too, but not say how they are turned.
+            limits.reserve(decoder.total_bytes())?;
+            decoder.set_limits(limits)?;
             let orientation = decoder.orientation()?;
             Ok((DynamicImage::from_decoder(decoder)?, orientation))
         }

@@ -17,7 +17,7 @@ use super::{
     },
     BatchLayout,
 };
-use crate::Shape;
+use crate::{Shape, pixels::planes::interleave_bytes};
 
 fn refuse<T>(path: &Path, reason: impl Into<String>) -> Result<T> {
     FormatSnafu { file: path.display().to_string(), reason }.fail()
@@ -107,7 +107,7 @@ impl ImageArray {
             BatchLayout::Nchw => {
                 let mut planes = vec![0; pixels.len()];
                 read(&mut planes)?;
-                interleave(&planes, self.shape.channels as usize, pixels);
+                interleave_bytes(&planes, self.shape.channels as usize, pixels);
                 Ok(())
             }
         }
@@ -120,14 +120,6 @@ fn only_layout(first: u64, third: u64) -> Option<BatchLayout> {
         [false, true] => Some(BatchLayout::Nhwc),
         [true, false] => Some(BatchLayout::Nchw),
         _ => None,
-    }
-}
-
-fn interleave(planes: &[u8], channels: usize, pixels: &mut [u8]) {
-    for (channel, plane) in planes.chunks_exact(planes.len() / channels).enumerate() {
-        for (pixel, value) in pixels.chunks_exact_mut(channels).zip(plane) {
-            pixel[channel] = *value;
-        }
     }
 }
 

@@ -9,6 +9,7 @@ use jpeg_encoder::{ColorType, Encoder};
 use proptest::prelude::*;
 
 use super::*;
+use crate::prepare::Error;
 
 fn read_with(file: &[u8], background: Option<[u8; 3]>) -> Result<Picture> {
     let folder = tempfile::tempdir().unwrap();
@@ -207,9 +208,14 @@ fn a_picture_larger_than_any_record_is_refused_before_it_is_decoded() {
     let mut bmp = Cursor::new(Vec::new());
     RgbImage::new(1, 1).write_to(&mut bmp, ImageFormat::Bmp).unwrap();
     let mut bmp = bmp.into_inner();
-    bmp[18..22].copy_from_slice(&60_000_u32.to_le_bytes());
-    bmp[22..26].copy_from_slice(&60_000_u32.to_le_bytes());
-    assert!(read_with(&bmp, None).is_err());
+    // Of 16,000 each side is a record's, but not both: 768 MB.
+    for side in [60_000_u32, 16_000] {
+        bmp[18..22].copy_from_slice(&side.to_le_bytes());
+        bmp[22..26].copy_from_slice(&side.to_le_bytes());
+        let error = read_with(&bmp, None).unwrap_err();
+        let is_limit = matches!(&error, Error::Decode { source: ImageError::Limits(_), .. });
+        assert!(is_limit, "{side}: {error:?}");
+    }
 }
 
 proptest! {

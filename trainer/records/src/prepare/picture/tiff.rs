@@ -17,7 +17,7 @@ use tiff::{
 };
 
 use super::MAX_BYTES;
-use crate::manifest::MAX_SIDE;
+use crate::{manifest::MAX_SIDE, pixels::planes::interleave};
 
 /// The first image as it is stored, and how it is to be turned.
 pub(super) fn decode(file: &[u8]) -> ImageResult<(DynamicImage, Orientation)> {
@@ -122,8 +122,9 @@ fn interleaved<T: Copy>(values: Vec<T>, planes: usize) -> Vec<T> {
     if planes < 2 {
         return values;
     }
-    let plane = values.len() / planes;
-    (0..plane).flat_map(|pixel| values[pixel..].iter().step_by(plane).copied().take(planes)).collect()
+    let mut pixels = values.clone();
+    interleave(&values, planes, &mut pixels);
+    pixels
 }
 
 #[cfg(test)]
