@@ -9,7 +9,7 @@
 //! - `links`: connections, who is behind them, silence; `gossip`: what executors tell each other of themselves, and when;
 //!   `connected`: the links that follow from it
 //! - `membership`: when a view is wanted, and when it is over; `ballots`: agreeing on it; `divergence`: states that differ
-//! - `training`: the rounds of a view; `pace` and `assignment`: who computes how much of them
+//! - `training`: the rounds of a view, by `round` and `kept`; `pace` and `assignment`: who computes how much of them
 //! - `learning` and `teaching`: catching up by snapshot and finished vectors
 //! - `leaving`: going without losing what only we know
 
@@ -20,6 +20,7 @@ mod connected;
 mod divergence;
 mod gossip;
 mod interface;
+mod kept;
 mod learning;
 mod leaving;
 mod links;
@@ -48,11 +49,11 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::frame::{MAX_CHUNK_FLOATS, MAX_COUNTS};
 use crate::{Action, Command, Config, Hash, Plan};
 use ballots::{Pending, Proposal};
+use kept::Kept;
 use learning::Learning;
 use links::{Link, Peer};
 use membership::View;
 use pace::Pace;
-use round::Kept;
 use teaching::Student;
 
 /// One more than the greatest index an executor may have.

@@ -2,9 +2,9 @@
 
 mod faults;
 mod network;
+mod queue;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use lockstep_collective::core::{ConnectionId, Control, Core, Effect, Event, Message};
@@ -12,6 +12,7 @@ use lockstep_collective::{Action, Command, Config};
 
 pub use faults::Faults;
 use network::Connection;
+use queue::{Happening, Queue};
 
 use crate::app::{App, Job, Work, mix};
 use crate::rng::Rng;
@@ -28,39 +29,6 @@ pub struct Setup {
     pub storm: u64,
     /// Whether executors share the leaves by how fast they are.
     pub adaptive: bool,
-}
-
-#[derive(Debug)]
-enum Happening {
-    Deliver { connection: ConnectionId, to: u32, message: Message },
-    Lost { connection: ConnectionId, at: u32 },
-    Connected { connection: ConnectionId, at: u32 },
-    Dial { from: u32, to: u32 },
-    Redial { from: u32, to: u32 },
-    Tick { at: u32, life: u64, turn: u64 },
-    Done { at: u32, life: u64, work: Work },
-    Fault,
-    Thaw { at: u32 },
-    Start { at: u32 },
-    Heal { from: u32, to: u32 },
-}
-
-struct Item(u64, u64, Happening);
-impl PartialEq for Item {
-    fn eq(&self, other: &Self) -> bool {
-        (self.0, self.1) == (other.0, other.1)
-    }
-}
-impl Eq for Item {}
-impl PartialOrd for Item {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Item {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        Reverse((self.0, self.1)).cmp(&Reverse((other.0, other.1)))
-    }
 }
 
 struct Process {
@@ -80,8 +48,7 @@ pub struct World {
     pub job: Job,
     pub rng: Rng,
     pub now: u64,
-    sequence: u64,
-    queue: BinaryHeap<Item>,
+    queue: Queue,
     processes: BTreeMap<u32, Process>,
     lives: u64,
     connections: BTreeMap<ConnectionId, Connection>,
@@ -127,8 +94,7 @@ impl World {
             rng: Rng::new(setup.seed),
             setup,
             now: 0,
-            sequence: 0,
-            queue: BinaryHeap::new(),
+            queue: Queue::default(),
             processes: BTreeMap::new(),
             lives: 0,
             connections: BTreeMap::new(),
@@ -160,19 +126,18 @@ impl World {
     }
 
     fn after(&mut self, delay: u64, happening: Happening) {
-        self.sequence += 1;
-        self.queue.push(Item(self.now + delay, self.sequence, happening));
+        self.queue.put(self.now + delay, happening);
     }
 
     /// Runs until `done`, or until `limit` (microseconds of simulated time) is reached.
     pub fn run(&mut self, limit: u64, done: impl Fn(&Self) -> bool) -> bool {
         while !done(self) {
-            let Some(Item(time, _, _)) = self.queue.peek() else { return false };
-            if *time > limit {
+            let Some(time) = self.queue.next_time() else { return false };
+            if time > limit {
                 self.now = limit;
                 return false;
             }
-            let Some(Item(time, _, happening)) = self.queue.pop() else { return false };
+            let Some((time, happening)) = self.queue.take() else { return false };
             self.now = time;
             self.events += 1;
             self.happen(happening);
@@ -229,9 +194,7 @@ impl World {
 
     /// Takes back the start of an executor that has not started yet.
     pub fn keep_down(&mut self, at: u32) {
-        self.queue.retain(
-            |Item(_, _, happening)| !matches!(happening, Happening::Start { at: starts } if *starts == at),
-        );
+        self.queue.retain(|happening| !matches!(happening, Happening::Start { at: starts } if *starts == at));
     }
 
     /// A bit of an executor's state flips in memory.

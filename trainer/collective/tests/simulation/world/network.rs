@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use lockstep_collective::core::{ConnectionId, Message};
 
-use super::{Happening, Item, World};
+use super::{Happening, World};
 
 pub(super) struct Connection {
     /// Dialler and dialled.
@@ -107,8 +107,7 @@ impl World {
             }
             None => Happening::Lost { connection, at: to },
         };
-        self.sequence += 1;
-        self.queue.push(Item(when, self.sequence, happening));
+        self.queue.put(when, happening);
     }
 
     pub fn cut(&mut self, from: u32, to: u32) {
