@@ -42,6 +42,7 @@ mutate "a lesser ballot is not promised" core/ballots.rs "if ballot <= self.prom
 mutate "a view is entered over the connections of its promise" core/ballots.rs \
   "pending.connections.get(&member.index) == connection" "connection.is_some() || member.index == self.config.index"
 mutate "no round begins that a member will not finish" core/membership.rs "version >= view.stopped" "version > view.stopped"
+mutate "nobody works on beside who is further" core/membership.rs "self.overtaken_by().any(|index| !view.has(index))" "false"
 mutate "unequal states are given up" core/ballots.rs "if equal.iter().any(|(_, _, other)| *other != hash) {" "if false {"
 mutate "too few do not train" core/ballots.rs "equal.len() >= self.min_members()" "!equal.is_empty()"
 mutate "the last to leave saves the state" core/leaving.rs "if saved >= Some(version) {" "if saved.is_some() {"

@@ -66,6 +66,17 @@ impl Core {
         newest.is_none_or(|newest| newest <= self.version().saturating_add(NEAR))
     }
 
+    /// Linked peers that hold the result of the next round here, and not from a view of ours.
+    fn overtaken_by(&self) -> impl Iterator<Item = u32> {
+        let version = self.version();
+        self.linked_peers().filter_map(move |(index, _, status)| {
+            let ahead = status.round.map_or(0, |round| round.saturating_sub(version));
+            // Who follows a view may be a round ahead of its slowest member, but not more.
+            let follows = status.eligible || status.leaving || status.view.is_some();
+            (ahead > 1 || (ahead == 1 && !follows)).then_some(index)
+        })
+    }
+
     /// Views that linked peers work in, with the index of who says so. One that we left ourselves is over.
     pub(super) fn working_views(&self) -> impl Iterator<Item = (u32, &super::ViewNote)> {
         let note = |(index, _, status): (u32, &Peer, &'_ Status)| (index, status.view.is_some());
@@ -118,7 +129,8 @@ impl Core {
             let head = self.learning.as_ref().and_then(|learning| learning.head)?.max(self.version());
             return (members.len() > largest).then_some(Wish { members, at: head + 2 });
         }
-        self.barrier_is_open(&members).then_some(Wish { members, at: 0 })
+        let overtaken = self.overtaken_by().any(|index| !members.contains(&index));
+        (!overtaken && self.barrier_is_open(&members)).then_some(Wish { members, at: 0 })
     }
 
     /// Whether there is no first view yet, as far as we know, and it will have all executors or be none.
@@ -248,10 +260,8 @@ impl Core {
         let Some(view) = &self.view else { return };
         let version = self.version();
         let stopped = self.app.stage == Stage::Ready && version >= view.stopped;
-        let newer = |(index, _, status): (u32, &Peer, &Status)| {
-            !view.has(index) && status.round.is_some_and(|round| round > version + NEAR)
-        };
-        if stopped || self.linked_peers().any(newer) {
+        let overtaken = self.overtaken_by().any(|index| !view.has(index));
+        if stopped || overtaken {
             self.break_view();
         } else {
             self.open_round();

@@ -68,6 +68,35 @@ fn survivors_go_on_at_once_whoever_dies() {
     }
 }
 
+/// It takes itself for the only one left and works alone, a few rounds behind. Those who are further neither wait for it nor
+/// let it do again what they have.
+#[test]
+fn whoever_thaws_a_few_rounds_behind_holds_no_survivor_up() {
+    for (seed, lead) in (0..40).flat_map(|seed| (1..=4).map(move |lead| (seed, lead))) {
+        let mut world = World::new(Setup { rounds: 100, ..setup(4, 1, seed) });
+        until(&mut world, "begin", |world| (0..4).all(|at| world.is_joined(at)));
+        (0..4).for_each(|at| world.set_pace(at, 10 * MILLISECOND));
+        reach(&mut world, 1, 20);
+        world.stop(2);
+        let stopped = world.process_round(2).unwrap();
+        reach(&mut world, 1, stopped + lead);
+        world.thaw(2);
+        until(&mut world, "work alone", |world| [1, 4].contains(&world.members(2).len()));
+        let moment = world.now + seed % 8 * 20 * MILLISECOND;
+        world.run(moment, |_| false);
+        let (round, began) = (world.process_round(1).unwrap(), world.now);
+        world.kill(0);
+        reach(&mut world, 1, round + 2);
+        let pause = world.now - began;
+        // As for any survivor.
+        assert!(pause < 350 * MILLISECOND, "seed {seed}, {lead} rounds behind: {pause} us");
+        world.restart(0, 100 * MILLISECOND);
+        until(&mut world, "finish", World::all_finished);
+        world.finish();
+        assert!(world.stats.views < 60, "seed {seed}: {} views, they fight", world.stats.views);
+    }
+}
+
 /// Between the parts of a leaf the survivors hold, and have exchanged, the upper part alone.
 #[test]
 fn a_member_that_dies_between_the_parts_of_a_leaf_costs_no_bits() {

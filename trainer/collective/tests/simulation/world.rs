@@ -232,15 +232,7 @@ impl World {
             Happening::Redial { from, to } => self.connect(from, to),
             Happening::Fault => self.fault(),
             Happening::Heal { from, to } => self.heal(from, to),
-            Happening::Thaw { at } => {
-                if let Some(process) = self.processes.get_mut(&at) {
-                    process.frozen = false;
-                    let inbox = std::mem::take(&mut process.inbox);
-                    for happening in inbox {
-                        self.happen(happening);
-                    }
-                }
-            }
+            Happening::Thaw { at } => self.thaw(at),
             Happening::Deliver { connection, to, message } => {
                 if let Some(message) = self.thawed(to, Happening::Deliver { connection, to, message })
                     && let Happening::Deliver { message, .. } = message
@@ -512,9 +504,22 @@ impl World {
     }
 
     pub fn freeze(&mut self, at: u32, duration: u64) {
+        self.stop(at);
+        self.after(duration, Happening::Thaw { at });
+    }
+
+    /// Until it is thawed.
+    pub fn stop(&mut self, at: u32) {
         if let Some(process) = self.processes.get_mut(&at) {
             process.frozen = true;
-            self.after(duration, Happening::Thaw { at });
+        }
+    }
+
+    pub fn thaw(&mut self, at: u32) {
+        let Some(process) = self.processes.get_mut(&at) else { return };
+        process.frozen = false;
+        for happening in std::mem::take(&mut process.inbox) {
+            self.happen(happening);
         }
     }
 
