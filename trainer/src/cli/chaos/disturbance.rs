@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use lockstep_crds::{
     ResolvedJob,
-    executor::{ExecutorPhase, ExecutorReport, exit_code},
+    executor::{ExecutorPhase, ExecutorReport, ViewReport, exit_code},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
@@ -71,7 +71,7 @@ pub(super) async fn disturb(
             missed: 0,
         },
         newest: 0,
-        newest_view: 0,
+        newest_view: None,
         since: Instant::now(),
         step_time: Duration::ZERO,
         words: None,
@@ -103,13 +103,13 @@ struct Slot {
 }
 
 impl Slot {
-    /// Whether it could go on alone without losing a step, by all that is known: it is a member of the newest view, and
+    /// Whether it could go on alone without losing a step, by all that is known: it is a member of `newest_view`, and
     /// reported a step not older than `oldest`. Who was frozen, or got no CPU for a while, may be behind and not know it yet,
     /// and while it catches up it still takes itself for a member of the view that went on without it.
-    fn is_at_work(&self, newest_view: u64, oldest: u64) -> bool {
+    fn is_at_work(&self, newest_view: Option<&ViewReport>, oldest: u64) -> bool {
         let is_up_to_date = self.report.as_ref().is_some_and(|report| {
             report.joined
-                && report.view.as_ref().is_some_and(|view| view.number >= newest_view)
+                && report.view.as_ref() == newest_view
                 && report.step >= oldest
                 && !matches!(report.phase, ExecutorPhase::Saving | ExecutorPhase::Finished)
         });
@@ -135,8 +135,8 @@ struct Run {
     /// The newest step that anyone reported, and since when.
     newest: u64,
     since: Instant,
-    /// The newest view that anyone reported.
-    newest_view: u64,
+    /// The view of whoever reported the newest step.
+    newest_view: Option<ViewReport>,
     /// Of the newest steps.
     step_time: Duration,
     /// Of an executor that failed for good.
@@ -208,8 +208,7 @@ impl Run {
                     self.step_time = self.since.elapsed() / steps;
                     (self.newest, self.since) = (report.step, Instant::now());
                 }
-                let view = report.view.as_ref().map_or(0, |view| view.number);
-                self.newest_view = self.newest_view.max(view);
+                self.hear_view(&report);
                 let Some(slot) = self.slots.get_mut(report.index as usize) else { return Ok(()) };
                 if slot.dead != Some(report.incarnation) {
                     slot.report = Some(report);
@@ -233,6 +232,14 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// Two that part may give their views the same number: the one that goes on is that of the newest step.
+    fn hear_view(&mut self, report: &ExecutorReport) {
+        let number = |view: &Option<ViewReport>| view.as_ref().map(|view| view.number);
+        if report.joined && report.step >= self.newest && number(&report.view) >= number(&self.newest_view) {
+            self.newest_view.clone_from(&report.view);
+        }
     }
 
     /// Whoever was killed, or had left and is wanted again, comes back. Nobody else may end before the job does.
@@ -266,7 +273,8 @@ impl Run {
         // One step is under way, and reports are not made of every step.
         let unreported = REPORT_INTERVAL.as_nanos() / self.step_time.as_nanos().max(1);
         let oldest = self.newest.saturating_sub(1 + u64::try_from(unreported).unwrap_or(u64::MAX - 1));
-        let is_at_work = |index: &u32| self.slots[*index as usize].is_at_work(self.newest_view, oldest);
+        let is_at_work =
+            |index: &u32| self.slots[*index as usize].is_at_work(self.newest_view.as_ref(), oldest);
         let at_work: Vec<u32> = (0..self.slots.len() as u32).filter(is_at_work).collect();
         let may_strike = |fault: &Fault| match fault.kind {
             Kind::Kill | Kind::Freeze { .. } => at_work.len() >= FEWEST,
@@ -373,20 +381,21 @@ async fn wait(index: u32, mut child: Child, events: mpsc::UnboundedSender<Event>
 
 #[cfg(test)]
 mod tests {
-    use lockstep_crds::executor::ViewReport;
-
     use super::*;
 
     #[test]
     fn only_who_could_go_on_alone_is_at_work() {
+        let view = |number, members: &[u32]| ViewReport { number, members: members.into() };
+        let is_at_work = |slot: &Slot, oldest| slot.is_at_work(Some(&view(3, &[0, 1])), oldest);
         let at_work = || {
-            let view = Some(ViewReport { number: 3, members: vec![0, 1] });
+            let view = Some(view(3, &[0, 1]));
             let report = ExecutorReport { joined: true, view, step: 7, ..ExecutorReport::default() };
             Slot { process: Pid::from_raw(1), report: Some(Box::new(report)), ..Slot::default() }
         };
-        assert!(at_work().is_at_work(3, 6) && at_work().is_at_work(3, 7));
-        assert!(!at_work().is_at_work(3, 8), "behind");
-        assert!(!at_work().is_at_work(4, 7), "of a view that others have left");
+        assert!(is_at_work(&at_work(), 6) && is_at_work(&at_work(), 7));
+        assert!(!is_at_work(&at_work(), 8), "behind");
+        assert!(!at_work().is_at_work(Some(&view(4, &[0, 1])), 7), "of a view that others have left");
+        assert!(!at_work().is_at_work(Some(&view(3, &[1])), 7), "of a view beside that of the others");
         let others = [
             Slot { frozen: true, ..at_work() },
             Slot { leaving: true, ..at_work() },
@@ -394,6 +403,6 @@ mod tests {
             Slot { process: None, ..at_work() },
             Slot { report: None, ..at_work() },
         ];
-        assert!(others.iter().all(|slot| !slot.is_at_work(3, 7)));
+        assert!(others.iter().all(|slot| !is_at_work(slot, 7)));
     }
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::log::Log;
+use super::log::{Log, Step};
 
 /// A fault that has struck.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,26 +70,25 @@ fn frontier(log: &Log) -> Vec<(u64, Timestamp)> {
     frontier
 }
 
-/// How far those who are left had to go back.
+/// How far whoever went on had to go back. Others may be behind for a while, and take over a state later.
 fn lost(log: &Log, fault: &Struck) -> u64 {
-    let before = || log.steps.iter().take_while(|step| step.at <= fault.at);
-    let newest = before().map(|step| step.number).max().unwrap_or(0);
-    // Whoever is struck says nothing for a while: the others' first words afterwards tell where they stand.
-    let left =
-        log.steps.iter().filter(|step| step.at > fault.at && !fault.executors.contains(&step.executor));
-    let mut heard = Vec::new();
-    let mut furthest = 0;
-    for step in left {
-        if !heard.contains(&step.executor) {
-            heard.push(step.executor);
-            furthest = furthest.max(step.number);
-        }
-        if step.number > newest {
+    let newest = log.steps.iter().take_while(|step| step.at <= fault.at).map(|step| step.number).max();
+    let newest = newest.unwrap_or(0);
+    // Whoever is struck says nothing for a while: the others' words afterwards tell where they stand.
+    let is_left = |step: &&Step| step.at > fault.at && !fault.executors.contains(&step.executor);
+    let left: Vec<&Step> = log.steps.iter().filter(is_left).collect();
+    let goes_on = |from: u64| left.iter().position(|step| step.number >= from);
+    let Some(place) = goes_on(newest + 1).or_else(|| goes_on(newest)) else { return 0 };
+    let steps_before = left[..place].iter().rev().filter(|step| step.executor == left[place].executor);
+    let mut first = left[place].number;
+    for step in steps_before {
+        if step.number + 1 != first {
             break;
         }
+        first = step.number;
     }
     // The step after the newest, or the newest again, which was under way at theirs.
-    if heard.is_empty() { 0 } else { newest.saturating_sub(furthest) }
+    newest.saturating_sub(first)
 }
 
 fn recoveries(log: &Log) -> u64 {
@@ -144,7 +143,7 @@ pub(super) fn quantile(ascending: &[f64], part: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::chaos::log::{Step, View};
+    use crate::cli::chaos::log::View;
 
     fn at(milliseconds: i64) -> Timestamp {
         Timestamp::from_millisecond(milliseconds).unwrap()
@@ -211,6 +210,25 @@ mod tests {
         // Executor 2 comes back from an old checkpoint while the others go on.
         steps.extend([(410, 2, 2), (420, 2, 3), (500, 0, 5), (505, 2, 4), (510, 2, 5)]);
         assert_eq!(costs(&log(&steps, &[]), &[kill(405, 1)]).steps_lost, 0);
+    }
+
+    #[test]
+    fn who_was_behind_and_takes_over_a_state_loses_nothing_and_who_does_all_again_does() {
+        // Executor 2 was frozen at step 1, and has just done the next one alone when 1 is killed.
+        let mut steps = STEPS.to_vec();
+        steps.extend([(420, 2, 2), (560, 2, 5), (561, 0, 5)]);
+        assert_eq!(costs(&log(&steps, &[]), &[kill(405, 1)]).steps_lost, 0);
+        // Executor 0 waits for it.
+        let mut steps = STEPS.to_vec();
+        steps.extend([(420, 2, 2), (520, 2, 3), (620, 2, 4), (720, 2, 5), (725, 0, 5)]);
+        assert_eq!(costs(&log(&steps, &[]), &[kill(405, 1)]).steps_lost, 2);
+    }
+
+    #[test]
+    fn steps_done_again_at_the_end_of_the_job_are_lost() {
+        let mut steps = STEPS.to_vec();
+        steps.extend([(900, 0, 2), (1000, 0, 3), (1100, 0, 4)]);
+        assert_eq!(costs(&log(&steps, &[]), &[kill(405, 1)]).steps_lost, 2);
     }
 
     #[test]
