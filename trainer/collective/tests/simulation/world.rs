@@ -504,8 +504,10 @@ impl World {
     }
 
     pub fn freeze(&mut self, at: u32, duration: u64) {
-        self.stop(at);
-        self.after(duration, Happening::Thaw { at });
+        if self.processes.contains_key(&at) {
+            self.stop(at);
+            self.after(duration, Happening::Thaw { at });
+        }
     }
 
     /// Until it is thawed.
