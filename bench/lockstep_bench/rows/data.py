@@ -1,5 +1,6 @@
 """Data: decoding records beside TensorFlow and memory itself, preparing and analysing beside PySpark."""
 
+import os
 import shutil
 import sys
 import tempfile
@@ -103,7 +104,9 @@ def preparing(context, section, folder):
 
 
 def remove(out):
+    """Waits for the disk too, so that no run pays for what the one before left unwritten."""
     if out.is_dir():
         shutil.rmtree(out)
     else:
         out.unlink(missing_ok=True)
+    os.sync()

@@ -12,6 +12,7 @@ use lockstep_storage::Store;
 
 use crate::Shape;
 
+mod buffers;
 mod cifar;
 mod encoder;
 mod error;

@@ -10,22 +10,26 @@ pub(crate) fn interleave<T: Copy>(planes: &[T], channels: usize, pixels: &mut [T
     }
 }
 
-/// The same; red, green and blue in a fourth of the time.
+/// Pixels that are put together at once: as many as a vector has bytes.
+const PIXELS_AT_ONCE: usize = 16;
+
+/// The same; red, green and blue by the processor's vectors.
 pub(crate) fn interleave_bytes(planes: &[u8], channels: usize, pixels: &mut [u8]) {
     let plane = planes.len() / channels;
-    if channels != 3 || !plane.is_multiple_of(4) {
+    if channels != 3 || !plane.is_multiple_of(PIXELS_AT_ONCE) {
         return interleave(planes, channels, pixels);
     }
     let (red, rest) = planes.split_at(plane);
     let (green, blue) = rest.split_at(plane);
-    let planes = red.as_chunks::<4>().0.iter().zip(green.as_chunks::<4>().0).zip(blue.as_chunks::<4>().0);
-    let word = |bytes: [u32; 4]| (bytes[0] | bytes[1] << 8 | bytes[2] << 16 | bytes[3] << 24).to_le_bytes();
-    // Four pixels are twelve bytes, which are three words.
-    for (pixels, ((red, green), blue)) in pixels.as_chunks_mut::<12>().0.iter_mut().zip(planes) {
-        let [r, g, b] = [red, green, blue].map(|values| values.map(u32::from));
-        pixels[..4].copy_from_slice(&word([r[0], g[0], b[0], r[1]]));
-        pixels[4..8].copy_from_slice(&word([g[1], b[1], r[2], g[2]]));
-        pixels[8..].copy_from_slice(&word([b[2], r[3], g[3], b[3]]));
+    let [red, green, blue] = [red, green, blue].map(|plane| plane.as_chunks::<PIXELS_AT_ONCE>().0);
+    let pixels = pixels.as_chunks_mut::<{ 3 * PIXELS_AT_ONCE }>().0;
+    for (((pixels, red), green), blue) in pixels.iter_mut().zip(red).zip(green).zip(blue) {
+        // Of known length and without a condition: so the compiler uses vectors.
+        for at in 0..PIXELS_AT_ONCE {
+            pixels[3 * at] = red[at];
+            pixels[3 * at + 1] = green[at];
+            pixels[3 * at + 2] = blue[at];
+        }
     }
 }
 

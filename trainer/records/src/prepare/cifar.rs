@@ -24,6 +24,8 @@ use crate::{Shape, pixels::planes::interleave_bytes};
 
 const SHAPE: Shape = Shape { height: 32, width: 32, channels: 3 };
 const PLANE_BYTES: usize = 32 * 32;
+/// Of a record.
+const MOST_LABELS: usize = 2;
 /// Of a file of class names: far more than a hundred of them take.
 const MAX_NAMES_BYTES: u64 = 64 << 10;
 
@@ -115,14 +117,13 @@ pub(super) fn open(path: &Path, contents: &Contents) -> Result<Source> {
     };
     let mut split = |Files { names, records }: Files| -> Result<Arc<Records>> {
         let format = contents.record;
-        let (mut files, mut labels) = (Vec::new(), Vec::new());
+        let mut files = Vec::new();
         for name in names {
-            let content = take(name)?;
-            format.check_size(&place(name), content.bytes(), records)?;
-            labels.extend(format.labels(&place(name), &content, records, classes.len())?);
-            files.push(content);
+            let (place, content) = (place(name), take(name)?);
+            format.check_size(&place, content.bytes(), records)?;
+            files.push((place, content));
         }
-        Ok(Arc::new(Records { format, records_a_file: records as usize, files, labels }))
+        Ok(Arc::new(Records { format, records_a_file: records as usize, files, classes: classes.len() }))
     };
     Ok(Source {
         format: contents.format,
@@ -263,17 +264,9 @@ impl RecordFormat {
         Ok(())
     }
 
-    /// Of all records of a file, each one of the `classes`.
-    fn labels(self, file: &str, content: &Content, records: u64, classes: usize) -> Result<Vec<u8>> {
-        let label_of = |record| {
-            let offset = record * self.bytes() as u64 + self.label as u64;
-            let mut label = [0];
-            content.read_at(offset, &mut label)?;
-            let [label] = label;
-            ensure!(usize::from(label) < classes, LabelSnafu { file, offset, label, classes });
-            Ok(label)
-        };
-        (0..records).map(label_of).collect()
+    /// Where the label that is taken stands, in bytes from the beginning of the file.
+    const fn label_offset(self, record: usize) -> u64 {
+        record as u64 * self.bytes() as u64 + self.label as u64
     }
 }
 
@@ -281,27 +274,49 @@ impl RecordFormat {
 struct Records {
     format: RecordFormat,
     records_a_file: usize,
-    files: Vec<Content>,
-    /// Of all files' records.
-    labels: Vec<u8>,
+    /// Each with the words for where it is.
+    files: Vec<(String, Content)>,
+    classes: usize,
+}
+
+impl Records {
+    /// The file of an image, with the words for where it is, and which of the file's records it is.
+    fn locate(&self, index: usize) -> (&(String, Content), usize) {
+        (&self.files[index / self.records_a_file], index % self.records_a_file)
+    }
+
+    /// The label of an image, which must be one of the classes.
+    fn check(&self, index: usize, label: u8) -> Result<u32> {
+        let ((file, _), record) = self.locate(index);
+        let (offset, classes) = (self.format.label_offset(record), self.classes);
+        ensure!(usize::from(label) < classes, LabelSnafu { file, offset, label, classes });
+        Ok(label.into())
+    }
 }
 
 impl Images for Records {
     fn len(&self) -> usize {
-        self.labels.len()
+        self.files.len() * self.records_a_file
     }
 
     fn labels(&self) -> Result<Vec<u32>> {
-        Ok(self.labels.iter().map(|label| u32::from(*label)).collect())
+        let label_of = |index| {
+            let ((_, content), record) = self.locate(index);
+            let mut label = [0];
+            content.read_at(self.format.label_offset(record), &mut label)?;
+            self.check(index, label[0])
+        };
+        (0..self.len()).map(label_of).collect()
     }
 
     fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u32> {
-        let (file, record) = (index / self.records_a_file, index % self.records_a_file);
-        let offset = record * self.format.bytes() + self.format.labels;
-        let mut planes = [0; 3 * PLANE_BYTES];
-        self.files[file].read_at(offset as u64, &mut planes)?;
-        interleave_bytes(&planes, 3, pixels);
-        Ok(self.labels[index].into())
+        let ((_, content), record) = self.locate(index);
+        let mut bytes = [0; MOST_LABELS + 3 * PLANE_BYTES];
+        let bytes = &mut bytes[..self.format.bytes()];
+        content.read_at((record * bytes.len()) as u64, bytes)?;
+        let label = self.check(index, bytes[self.format.label])?;
+        interleave_bytes(&bytes[self.format.labels..], 3, pixels);
+        Ok(label)
     }
 }
 

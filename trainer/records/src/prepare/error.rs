@@ -265,13 +265,12 @@ impl Error {
     /// Whether one image is at fault, and others may be too.
     pub(super) fn is_of_one_image(&self) -> bool {
         match self {
-            Self::Decode { .. } | Self::ImageSize { .. } | Self::Image { .. } => true,
+            Self::Label { .. } | Self::Decode { .. } | Self::ImageSize { .. } | Self::Image { .. } => true,
             Self::Records { source, .. } => source.is_of_one_record(),
             Self::ReadSource { .. }
             | Self::Unpack { .. }
             | Self::MissingFile { .. }
             | Self::FileSize { .. }
-            | Self::Label { .. }
             | Self::Format { .. }
             | Self::Layout { .. }
             | Self::Images { .. }

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     Progress, ProgressCallback, Result, blocking,
+    buffers::Buffers,
     encoder::Encoder,
     error::{CheckSnafu, ShardTooLargeSnafu, StoreSnafu},
     refusals::Refusals,
@@ -39,6 +40,7 @@ pub(super) struct ShardWork {
     pub(super) encoder: Encoder,
     pub(super) name: String,
     pub(super) uri: String,
+    pub(super) buffers: Arc<Buffers>,
     pub(super) progress: Arc<Counter>,
     pub(super) refusals: Arc<Refusals>,
 }
@@ -56,10 +58,13 @@ impl ShardWork {
     /// Nothing is written once an image was refused; the others are still looked at.
     pub(super) async fn write(self, folder: Store, threads: &Semaphore) -> Result<Option<WrittenShard>> {
         let permit = threads.acquire().await.expect("nobody closes it");
+        let buffers = Arc::clone(&self.buffers);
         let built = blocking(move || self.build()).await?;
         drop(permit);
         let Some((written, bytes)) = built else { return Ok(None) };
-        folder.create(&written.shard.name, bytes).await.context(StoreSnafu { uri: folder.uri() })?;
+        let create = folder.create(&written.shard.name, bytes.clone());
+        create.await.context(StoreSnafu { uri: folder.uri() })?;
+        buffers.give_back(bytes);
         Ok(Some(written))
     }
 
@@ -71,7 +76,7 @@ impl ShardWork {
         ensure!(!is_raw || estimate <= MAX_SHARD_BYTES, ShardTooLargeSnafu { uri: &self.uri, images, shape });
         let names = FeatureNames::default();
         let mut statistics = Statistics::new(shape);
-        let mut bytes = Vec::with_capacity(if is_raw { estimate as usize } else { 0 });
+        let mut bytes = self.buffers.take(if is_raw { estimate as usize } else { 0 });
         let mut pixels = vec![0; shape.bytes()];
         for index in self.range.clone() {
             if self.refusals.is_full() {

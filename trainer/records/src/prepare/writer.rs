@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     DEFAULT_SHARDS, Options, Result, SplitSummary, Summary,
+    buffers::Buffers,
     encoder::Encoder,
     error::{CheckManifestSnafu, NotEmptySnafu, PreparedSnafu, StoreSnafu},
     refusals::Refusals,
@@ -44,6 +45,7 @@ pub(super) async fn write(source: Source, destination: &Store, options: &Options
     let total = source.splits.iter().map(|(_, images)| images.len() as u64).sum();
     let progress = Arc::new(Counter { done: AtomicU64::new(0), total, callback: options.progress.clone() });
     let refusals = Arc::new(Refusals::default());
+    let buffers = Arc::new(Buffers::default());
     let mut folders = Vec::new();
     let mut works = Vec::new();
     for (number, ((split, images), plan)) in source.splits.iter().zip(plans).enumerate() {
@@ -57,6 +59,7 @@ pub(super) async fn write(source: Source, destination: &Store, options: &Options
                 encoder,
                 uri: format!("{}/{name}", folder.uri()),
                 name,
+                buffers: Arc::clone(&buffers),
                 progress: Arc::clone(&progress),
                 refusals: Arc::clone(&refusals),
             };

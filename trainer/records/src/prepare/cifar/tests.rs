@@ -79,6 +79,14 @@ fn refusal(files: &[(String, Vec<u8>)]) -> Error {
     open_bytes(&archive(files)).map(|_| ()).unwrap_err()
 }
 
+/// Why the image of a wrong label cannot be read, nor the labels of all.
+fn label_refusal((_, images): &(&str, Arc<dyn Images>), index: usize) -> Error {
+    let error = images.read(index, &mut vec![0; SHAPE.bytes()]).unwrap_err();
+    assert_eq!(images.labels().unwrap_err().to_string(), error.to_string());
+    assert!(error.is_of_one_image());
+    error
+}
+
 #[test]
 fn archive_and_folder_give_the_same_images_in_hwc() {
     let folder = tempfile::tempdir().unwrap();
@@ -142,7 +150,8 @@ fn a_damaged_archive_is_never_taken_for_whole() {
 fn a_label_above_nine_is_reported_with_file_and_offset() {
     let mut files = files();
     files[3].1[2 * RECORD_BYTES as usize] = 10;
-    match refusal(&files) {
+    let source = open_bytes(&archive(&files)).unwrap();
+    match label_refusal(&source.splits[0], 3 * 3 + 2) {
         Error::Label { file, offset: 6146, label: 10, classes: 10 } => {
             assert!(file.ends_with("data_batch_4.bin"))
         }
@@ -181,8 +190,6 @@ fn what_is_wrong_in_a_folder_is_found_before_anything_is_written_and_what_goes_w
         std::fs::write(&last, bytes).unwrap();
         open(folder.path(), &SMALL).map(drop).unwrap_err()
     };
-    bytes[RECORD_BYTES as usize] = 10;
-    assert!(matches!(spoilt(&bytes), Error::Label { offset: 3073, label: 10, .. }));
     bytes.truncate(bytes.len() - 1);
     assert!(matches!(spoilt(&bytes), Error::FileSize { found: 9218, offset: 6146, .. }));
     // It was whole when it was opened.
@@ -222,16 +229,19 @@ fn fine_and_coarse_labels_of_cifar_100_have_the_names_that_the_archive_lists() {
 
 #[test]
 fn what_is_wrong_in_an_archive_of_cifar_100_is_named() {
-    let refusal = |labels, spoil: fn(&mut Vec<(String, Vec<u8>)>)| {
+    let open = |labels, spoil: fn(&mut Vec<(String, Vec<u8>)>)| {
         let mut files = files_100();
         spoil(&mut files);
-        open_bytes_as(&small(cifar100(labels)), &archive(&files)).map(drop).unwrap_err()
+        open_bytes_as(&small(cifar100(labels)), &archive(&files))
     };
     let (fine, coarse) = (Cifar100Labels::Fine, Cifar100Labels::Coarse);
-    let error = refusal(fine, |files| files[2].1[3074 + 1] = 100);
+    let source = open(fine, |files| files[2].1[3074 + 1] = 100).unwrap();
+    let error = label_refusal(&source.splits[0], 1);
     assert!(matches!(&error, Error::Label { offset: 3075, label: 100, classes: 100, .. }), "{error:?}");
-    let error = refusal(coarse, |files| files[3].1[2 * 3074] = 20);
+    let source = open(coarse, |files| files[3].1[2 * 3074] = 20).unwrap();
+    let error = label_refusal(&source.splits[1], 2);
     assert!(matches!(&error, Error::Label { offset: 6148, label: 20, classes: 20, .. }), "{error:?}");
+    let refusal = |labels, spoil| open(labels, spoil).map(drop).unwrap_err();
     let error = refusal(fine, |files| drop(files.remove(1)));
     assert!(matches!(&error, Error::MissingFile { name, .. } if name == "fine_label_names.txt"), "{error:?}");
     let error = refusal(coarse, |files| files[0].1 = b"one\ntwo\n".to_vec()).to_string();
