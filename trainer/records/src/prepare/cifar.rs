@@ -121,7 +121,7 @@ pub(super) fn open(path: &Path, contents: &Contents) -> Result<Source> {
         for name in names {
             let (place, content) = (place(name), take(name)?);
             format.check_size(&place, content.bytes(), records)?;
-            files.push((place, content));
+            files.push(RecordFile { place, content });
         }
         Ok(Arc::new(Records { format, records_a_file: records as usize, files, classes: classes.len() }))
     };
@@ -270,24 +270,29 @@ impl RecordFormat {
     }
 }
 
+struct RecordFile {
+    /// As errors say it.
+    place: String,
+    content: Content,
+}
+
 /// The records of one split, as they stand in their files.
 struct Records {
     format: RecordFormat,
     records_a_file: usize,
-    /// Each with the words for where it is.
-    files: Vec<(String, Content)>,
+    files: Vec<RecordFile>,
     classes: usize,
 }
 
 impl Records {
-    /// The file of an image, with the words for where it is, and which of the file's records it is.
-    fn locate(&self, index: usize) -> (&(String, Content), usize) {
+    /// The file of an image, and which of its records.
+    fn locate(&self, index: usize) -> (&RecordFile, usize) {
         (&self.files[index / self.records_a_file], index % self.records_a_file)
     }
 
-    /// The label of an image, which must be one of the classes.
-    fn check(&self, index: usize, label: u8) -> Result<u32> {
-        let ((file, _), record) = self.locate(index);
+    /// That the label of an image is one of the classes.
+    fn check_label(&self, index: usize, label: u8) -> Result<u32> {
+        let (RecordFile { place: file, .. }, record) = self.locate(index);
         let (offset, classes) = (self.format.label_offset(record), self.classes);
         ensure!(usize::from(label) < classes, LabelSnafu { file, offset, label, classes });
         Ok(label.into())
@@ -301,20 +306,20 @@ impl Images for Records {
 
     fn labels(&self) -> Result<Vec<u32>> {
         let label_of = |index| {
-            let ((_, content), record) = self.locate(index);
+            let (RecordFile { content, .. }, record) = self.locate(index);
             let mut label = [0];
             content.read_at(self.format.label_offset(record), &mut label)?;
-            self.check(index, label[0])
+            self.check_label(index, label[0])
         };
         (0..self.len()).map(label_of).collect()
     }
 
     fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u32> {
-        let ((_, content), record) = self.locate(index);
+        let (RecordFile { content, .. }, record) = self.locate(index);
         let mut bytes = [0; MOST_LABELS + 3 * PLANE_BYTES];
         let bytes = &mut bytes[..self.format.bytes()];
         content.read_at((record * bytes.len()) as u64, bytes)?;
-        let label = self.check(index, bytes[self.format.label])?;
+        let label = self.check_label(index, bytes[self.format.label])?;
         interleave_bytes(&bytes[self.format.labels..], 3, pixels);
         Ok(label)
     }
