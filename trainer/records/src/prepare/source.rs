@@ -10,7 +10,7 @@ use crate::Shape;
 /// Most classes of a source that does not name them.
 pub(super) const MAX_CLASSES: u32 = 65_536;
 
-/// A source, opened: everything known but the pixels.
+/// A source, opened: everything known but its images.
 pub(super) struct Source {
     /// As on the command line.
     pub(super) format: &'static str,
