@@ -34,6 +34,9 @@ def write_shard(out):
                 made.features.feature["label"].int64_list.value.append(row[0])
                 file.write(framed(made.SerializeToString()))
                 count += 1
+            # As Lockstep does: what is reported as written is on the disk.
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(path.with_suffix(".new"), path)
         yield count
 

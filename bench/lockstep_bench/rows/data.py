@@ -25,7 +25,8 @@ METHOD = f"""Decoding: one thread on one CPU, {PASSES} passes over the shards of
 both checksums of every record. Samples: also image and label, the pixels copied out. Memory: every byte added up, nothing else.
 Preparing and analysing: CIFAR-10's binary files with random images, all CPUs. Lockstep: the whole command, from its start to its
 end, the data set's digests and statistics included, and the report with its pictures. PySpark: from when the session is up and
-its workers are, checksums by the CPU's instruction, messages by protobuf's C code, statistics by NumPy."""
+its workers are, checksums by the CPU's instruction, messages by protobuf's C code, statistics by NumPy. Both wait until what they
+prepared is on the disk (fsync), as does copying: `cp` of the prepared files, then `sync`."""
 DECODED = {"recordBytesPerSecond": "records", "sampleBytesPerSecond": "samples"}
 
 
@@ -81,6 +82,12 @@ def preparing(context, section, folder):
         remove(out)
         return sample
 
+    def copy():
+        out = folder / "out"
+        sample = Sample(IMAGES_OF_BOTH / finish("bash", "-c", 'cp -r "$1" "$2" && sync', "bash", prepared, out))
+        remove(out)
+        return sample
+
     def spark(what, data):
         out = folder / "out"
         python = f"{context.spark}/bin/python"
@@ -94,10 +101,12 @@ def preparing(context, section, folder):
     contestants = [
         Contestant("Lockstep, prepare", lambda: lockstep(["prepare", "cifar10", source, None], IMAGES_OF_BOTH)),
         Contestant("PySpark, prepare", lambda: spark("prepare", source)),
+        Contestant("copying", copy),
         Contestant("Lockstep, analyze", lambda: lockstep(["analyze", train, "--html", None], IMAGES_OF_TRAINING)),
         Contestant("PySpark, analyze", lambda: spark("analyze", train)),
     ]
     outcome = section.take(hold("preparing", contestants, context.rounds))
+    section.compare("prepare, of copying", IMAGES, outcome.values("Lockstep, prepare"), {"cp and sync": outcome.values("copying")})
     for what in ("prepare", "analyze"):
         theirs = {"PySpark": outcome.values(f"PySpark, {what}")}
         section.compare(what, IMAGES, outcome.values(f"Lockstep, {what}"), theirs, GOAL_SPARK)
