@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -46,6 +47,8 @@ def arguments():
 
 
 def main():
+    # As an exception, so that programs that were started are ended and folders and cgroups removed.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     options = arguments()
     settings = dict(QUICK if options.quick else FULL)
     settings.update({name: given for name in settings if (given := getattr(options, name)) is not None})
