@@ -63,7 +63,7 @@ def decoding(context, section):
 
 def preparing(context, section, folder):
     """Every run writes anew; what Lockstep prepared first is what both analyse."""
-    source, prepared = folder / "source", folder / "prepared"
+    source, prepared, out = folder / "source", folder / "prepared", folder / "out"
     cpus = [set(context.machine.cpus)]
     program, partitions = context.lockstep.program, PARTITIONS_PER_CPU * len(context.machine.cpus)
 
@@ -76,20 +76,13 @@ def preparing(context, section, folder):
     finish(sys.executable, context.repository / "bench" / "random_images.py", source)
     finish(program, "prepare", "cifar10", source, prepared)
 
-    def lockstep(arguments, images):
-        out = folder / "out"
-        sample = Sample(images / finish(program, *(part or out for part in arguments)))
-        remove(out)
-        return sample
-
-    def copy():
-        out = folder / "out"
-        sample = Sample(IMAGES_OF_BOTH / finish("bash", "-c", 'cp -r "$1" "$2" && sync', "bash", prepared, out))
+    def rate(images, *command):
+        """Of the command, which writes `out`."""
+        sample = Sample(images / finish(*command))
         remove(out)
         return sample
 
     def spark(what, data):
-        out = folder / "out"
         python = f"{context.spark}/bin/python"
         command = [python, PROGRAMS / "spark_data.py", what, data, out, partitions]
         (result,) = run_together([command], cpus, [environment(1)])
@@ -98,11 +91,12 @@ def preparing(context, section, folder):
         return Sample(result["images"] / result["seconds"])
 
     train = prepared / "train"
+    copy = ["bash", "-c", 'cp -r "$1" "$2" && sync', "bash", prepared, out]
     contestants = [
-        Contestant("Lockstep, prepare", lambda: lockstep(["prepare", "cifar10", source, None], IMAGES_OF_BOTH)),
+        Contestant("Lockstep, prepare", lambda: rate(IMAGES_OF_BOTH, program, "prepare", "cifar10", source, out)),
         Contestant("PySpark, prepare", lambda: spark("prepare", source)),
-        Contestant("copying", copy),
-        Contestant("Lockstep, analyze", lambda: lockstep(["analyze", train, "--html", None], IMAGES_OF_TRAINING)),
+        Contestant("copying", lambda: rate(IMAGES_OF_BOTH, *copy)),
+        Contestant("Lockstep, analyze", lambda: rate(IMAGES_OF_TRAINING, program, "analyze", train, "--html", out)),
         Contestant("PySpark, analyze", lambda: spark("analyze", train)),
     ]
     outcome = section.take(hold("preparing", contestants, context.rounds))
