@@ -119,7 +119,7 @@ impl ImageFormat {
                     Layout::Hwc => Cow::Borrowed(image),
                     Layout::Chw => {
                         let mut pixels = vec![0; image.len()];
-                        planes::interleave_bytes(image, shape.channels as usize, &mut pixels);
+                        planes::interleave(image, shape.channels as usize, &mut pixels);
                         Cow::Owned(pixels)
                     }
                 })

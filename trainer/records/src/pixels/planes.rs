@@ -1,27 +1,24 @@
 //! From planes, one a channel and one behind the other (CHW), to pixels that have their channels together (HWC).
 
+/// Pixels that are put together at once: as many as a vector has bytes.
+const PIXELS_AT_ONCE: usize = 16;
+
 /// Fills `pixels`, which are as many values as `planes`.
 pub(crate) fn interleave<T: Copy>(planes: &[T], channels: usize, pixels: &mut [T]) {
     let plane = (planes.len() / channels).max(1);
+    let done = if channels == 3 { interleave_colours(planes, pixels) } else { 0 };
     for (channel, plane) in planes.chunks_exact(plane).take(channels).enumerate() {
-        for (pixel, value) in pixels.chunks_exact_mut(channels).zip(plane) {
+        for (pixel, value) in pixels.chunks_exact_mut(channels).zip(plane).skip(done) {
             pixel[channel] = *value;
         }
     }
 }
 
-/// Pixels that are put together at once: as many as a vector has bytes.
-const PIXELS_AT_ONCE: usize = 16;
-
-/// The same; red, green and blue by the processor's vectors.
-pub(crate) fn interleave_bytes(planes: &[u8], channels: usize, pixels: &mut [u8]) {
-    let plane = planes.len() / channels;
-    if channels != 3 || !plane.is_multiple_of(PIXELS_AT_ONCE) {
-        return interleave(planes, channels, pixels);
-    }
-    let (red, rest) = planes.split_at(plane);
-    let (green, blue) = rest.split_at(plane);
-    let [red, green, blue] = [red, green, blue].map(|plane| plane.as_chunks::<PIXELS_AT_ONCE>().0);
+/// Red, green and blue by the processor's vectors: how many pixels were filled, all but the last few.
+fn interleave_colours<T: Copy>(planes: &[T], pixels: &mut [T]) -> usize {
+    let plane = planes.len() / 3;
+    let colours = [0, 1, 2].map(|colour| &planes[colour * plane..][..plane]);
+    let [red, green, blue] = colours.map(|colour| colour.as_chunks::<PIXELS_AT_ONCE>().0);
     let pixels = pixels.as_chunks_mut::<{ 3 * PIXELS_AT_ONCE }>().0;
     for (((pixels, red), green), blue) in pixels.iter_mut().zip(red).zip(green).zip(blue) {
         // Of known length and without a condition: so the compiler uses vectors.
@@ -31,6 +28,7 @@ pub(crate) fn interleave_bytes(planes: &[u8], channels: usize, pixels: &mut [u8]
             pixels[3 * at + 2] = blue[at];
         }
     }
+    red.len() * PIXELS_AT_ONCE
 }
 
 #[cfg(test)]
@@ -45,11 +43,13 @@ mod tests {
             let planes: Vec<u8> = (0..channels * plane).map(|at| (at * 31) as u8 ^ seed).collect();
             let expected: Vec<u8> =
                 (0..planes.len()).map(|at| planes[at % channels * plane + at / channels]).collect();
-            let (mut pixels, mut bytes) = (vec![0; planes.len()], vec![0; planes.len()]);
+            let mut pixels = vec![0; planes.len()];
             interleave(&planes, channels, &mut pixels);
-            interleave_bytes(&planes, channels, &mut bytes);
             prop_assert_eq!(&pixels, &expected);
-            prop_assert_eq!(&bytes, &expected);
+            let wide = |values: &[u8]| values.iter().map(|value| u16::from(*value) * 257).collect::<Vec<_>>();
+            let mut pixels = vec![0; planes.len()];
+            interleave(&wide(&planes), channels, &mut pixels);
+            prop_assert_eq!(pixels, wide(&expected));
         }
     }
 }

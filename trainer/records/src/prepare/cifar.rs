@@ -18,9 +18,10 @@ use snafu::{OptionExt, ResultExt, ensure};
 use super::{
     Cifar100Labels, Result,
     error::{FileSizeSnafu, FormatSnafu, LabelSnafu, MissingFileSnafu, ReadSourceSnafu, UnpackSnafu},
+    refusals::Refusals,
     source::{Images, Source, base_name, read_at_most},
 };
-use crate::{Shape, pixels::planes::interleave_bytes};
+use crate::{Shape, pixels::planes::interleave};
 
 const SHAPE: Shape = Shape { height: 32, width: 32, channels: 3 };
 const PLANE_BYTES: usize = 32 * 32;
@@ -290,12 +291,23 @@ impl Records {
         (&self.files[index / self.records_a_file], index % self.records_a_file)
     }
 
-    /// That the label of an image is one of the classes.
-    fn check_label(&self, index: usize, label: u8) -> Result<u32> {
-        let (RecordFile { place: file, .. }, record) = self.locate(index);
+    /// That the label of a record is one of the classes.
+    fn check_label(
+        &self,
+        RecordFile { place: file, .. }: &RecordFile,
+        record: usize,
+        label: u8,
+    ) -> Result<u32> {
         let (offset, classes) = (self.format.label_offset(record), self.classes);
         ensure!(usize::from(label) < classes, LabelSnafu { file, offset, label, classes });
         Ok(label.into())
+    }
+
+    fn label(&self, index: usize) -> Result<u32> {
+        let (file, record) = self.locate(index);
+        let mut label = [0];
+        file.content.read_at(self.format.label_offset(record), &mut label)?;
+        self.check_label(file, record, label[0])
     }
 }
 
@@ -305,22 +317,28 @@ impl Images for Records {
     }
 
     fn labels(&self) -> Result<Vec<u32>> {
-        let label_of = |index| {
-            let (RecordFile { content, .. }, record) = self.locate(index);
-            let mut label = [0];
-            content.read_at(self.format.label_offset(record), &mut label)?;
-            self.check_label(index, label[0])
-        };
-        (0..self.len()).map(label_of).collect()
+        let refusals = Refusals::default();
+        let mut labels = Vec::with_capacity(self.len());
+        for index in 0..self.len() {
+            if refusals.is_full() {
+                break;
+            }
+            match self.label(index) {
+                Ok(label) => labels.push(label),
+                Err(error) => refusals.add((0, index), error)?,
+            }
+        }
+        refusals.into_result()?;
+        Ok(labels)
     }
 
     fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u32> {
-        let (RecordFile { content, .. }, record) = self.locate(index);
+        let (file, record) = self.locate(index);
         let mut bytes = [0; MOST_LABELS + 3 * PLANE_BYTES];
         let bytes = &mut bytes[..self.format.bytes()];
-        content.read_at((record * bytes.len()) as u64, bytes)?;
-        let label = self.check_label(index, bytes[self.format.label])?;
-        interleave_bytes(&bytes[self.format.labels..], 3, pixels);
+        file.content.read_at((record * bytes.len()) as u64, bytes)?;
+        let label = self.check_label(file, record, bytes[self.format.label])?;
+        interleave(&bytes[self.format.labels..], 3, pixels);
         Ok(label)
     }
 }

@@ -160,6 +160,18 @@ fn a_label_above_nine_is_reported_with_file_and_offset() {
 }
 
 #[test]
+fn all_wrong_labels_are_named_when_the_images_are_to_be_divided() {
+    let mut files = files();
+    for (file, record) in [(0, 1), (4, 2)] {
+        files[file].1[record * RECORD_BYTES as usize] = 10;
+    }
+    let source = open_bytes(&archive(&files)).unwrap();
+    let message = source.splits[0].1.labels().unwrap_err().to_string();
+    let places = ["data_batch_1.bin: the label at byte 3073", "data_batch_5.bin: the label at byte 6146"];
+    assert!(places.iter().all(|place| message.contains(place)), "{message}");
+}
+
+#[test]
 fn a_file_that_is_short_long_or_missing_is_reported_by_name() {
     for (bytes, offset) in [(0, 0), (3072, 0), (3073, 3073), (9218, 6146), (9220, 9219)] {
         let mut files = files();

@@ -17,7 +17,7 @@ use super::{
     },
     BatchLayout,
 };
-use crate::{Shape, pixels::planes::interleave_bytes};
+use crate::{Shape, pixels::planes::interleave};
 
 fn refuse<T>(path: &Path, reason: impl Into<String>) -> Result<T> {
     FormatSnafu { file: path.display().to_string(), reason }.fail()
@@ -107,7 +107,7 @@ impl ImageArray {
             BatchLayout::Nchw => {
                 let mut planes = vec![0; pixels.len()];
                 read(&mut planes)?;
-                interleave_bytes(&planes, self.shape.channels as usize, pixels);
+                interleave(&planes, self.shape.channels as usize, pixels);
                 Ok(())
             }
         }
